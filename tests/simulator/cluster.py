@@ -8,7 +8,7 @@ from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import SourceRef
 from csidriver.core.refresh.source import is_source
-from csidriver.errors import StoreConflict, StoreRefused
+from csidriver.errors import StoreConflict
 from tests.simulator.event_loop import EventLoop
 
 Key = tuple[str, str]
@@ -23,7 +23,8 @@ class Cluster:
     loop: EventLoop
     secrets: dict[Key, Secret] = field(default_factory=dict)
     driver_wrote_at: dict[Key, float] = field(default_factory=dict)
-    immutable: set[Key] = field(default_factory=set)
+    # Whose grants and companions there are or may be.
+    token_objects: dict[Key, SourceRef] = field(default_factory=dict)
     change_callbacks: list[ChangeCallback] = field(default_factory=list)
     on_write: WriteCallback = lambda _w, _b, _a: None
     writes: int = 0
@@ -45,8 +46,6 @@ class Cluster:
         current = self.secrets.get(key)
         if current is None or current.resource_version != base.resource_version:
             raise StoreConflict("moved on")
-        if patch.data and key in self.immutable:
-            raise StoreRefused("field is immutable")
         merged = {**current.annotations, **patch.annotations}
         kept = {name: value for name, value in merged.items() if value is not None}
         data = {k: v for k, v in {**current.data, **patch.data}.items() if v is not None}
@@ -106,8 +105,6 @@ class Cluster:
         )
         ref = self.token_objects.get(key)
         return None if ref is None else SecretChange(ref, token_object, version)
-
-    token_objects: dict[Key, SourceRef] = field(default_factory=dict)
 
     def add_token(self, ref: SourceRef) -> None:
         """Note whose grant and companion these names are."""

@@ -34,14 +34,12 @@ class TokenHistory:
     expires: float = 0.0
     access: str = ""
     nonce: str = ""
-    intent_holder: str = ""
     intent_written_at: float = 0.0
     takeover_after: float = 0.0
     attempt: int = 0
     disturbed: bool = False
     companion_generation: int = 0
     copied: bool = False
-    user_acted: bool = False
     replaced: set[str] = field(default_factory=set)
     was_live: set[str] = field(default_factory=set)
     user_tokens: set[str] = field(default_factory=set)
@@ -54,15 +52,8 @@ class TokenHistory:
 
     def reset(self) -> None:
         """Begin anew after the grant was deleted."""
-        user_tokens, companion_generation = self.user_tokens, self.companion_generation
-        in_flight, sent = self.in_flight, self.sent
-        self.__init__()  # type: ignore[misc]
-        self.user_tokens, self.companion_generation, self.in_flight, self.sent = (
-            user_tokens,
-            companion_generation,
-            in_flight,
-            sent,
-        )
+        kept = ("user_tokens", "companion_generation", "in_flight", "sent")
+        self.__init__(**{name: getattr(self, name) for name in kept})  # type: ignore[misc]
 
     def set_live(self, live: str) -> None:
         """Note which refresh token is live now."""
@@ -76,7 +67,7 @@ class TokenHistory:
         """Note an intent that was stored."""
         if self.spooled is not None and self.spooled[0] != writer:
             self.spooled = None  # another process has taken over
-        self.nonce, self.intent_holder, self.intent_written_at = intent.nonce, intent.holder, now
+        self.nonce, self.intent_written_at = intent.nonce, now
         self.takeover_after, self.attempt = intent.takeover_after, intent.attempt
 
     def set_grant(self, grant: Grant, live: str) -> None:

@@ -7,6 +7,7 @@ message on a source is true.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from csidriver.core import annotations, names
@@ -18,6 +19,7 @@ from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.schedule import lead_time, min_interval
 from csidriver.core.status import Status
+from tests.simulator.cluster import Cluster
 from tests.simulator.event_loop import EventLoop
 from tests.simulator.history import InFlightRequest, TokenHistory
 from tests.simulator.parameters import RunParameters
@@ -33,21 +35,15 @@ class Invariants:
 
     grant_checks: "GrantChecks"
 
-    def __init__(self, loop: EventLoop, parameters: RunParameters) -> None:
-        self.loop, self.parameters = loop, parameters
+    def __init__(self, loop: EventLoop, parameters: RunParameters, cluster: Cluster) -> None:
+        self.loop, self.parameters, self.cluster = loop, parameters, cluster
         self.histories: dict[SourceRef, TokenHistory] = defaultdict(TokenHistory)
-        self.grants: dict[tuple[str, str], SourceRef] = {}
-        self.companions: dict[tuple[str, str], SourceRef] = {}
         self.issued: set[str] = set()
         # By process and client.
         self.retry_after: dict[tuple[int, int, str], tuple[float, float]] = {}
         self.sent_at: dict[tuple[int, int], list[float]] = defaultdict(list)
         self.died_at: list[float] = []
         self.refreshes = 0
-
-    def add_token(self, ref: SourceRef) -> None:
-        self.grants[names.DRIVER_NAMESPACE, ref.grant] = ref
-        self.companions[names.TOKENS_NAMESPACE, ref.companion] = ref
 
     def on_write(self, writer: str, before: Secret | None, after: Secret | None) -> None:
         """Check a write."""
@@ -57,18 +53,17 @@ class Invariants:
         self.loop.record(
             writer, f"{action} {secret.name}{'' if after is None else _describe(after)}"
         )
-        if key in self.grants:
-            self._check_grant(self.grants[key], writer, after)
-        elif key in self.companions:
-            ref = self.companions[key]
-            history = self.histories[ref]
-            for problem in check_companion(
-                ref, history, before, after, self.loop.now, self.parameters
-            ):
-                self.loop.report_violation(problem)
+        ref = self.cluster.token_objects.get(key)
+        problems: Iterable[str] = ()
+        if ref is not None and secret.namespace == names.DRIVER_NAMESPACE:
+            self._check_grant(ref, writer, after)
+        elif ref is not None:
+            history, now = self.histories[ref], self.loop.now
+            problems = check_companion(ref, history, before, after, now, self.parameters)
         elif writer != "user":
-            for problem in check_source(self.histories[SourceRef(*key)], before, after):
-                self.loop.report_violation(problem)
+            problems = check_source(self.histories[SourceRef(*key)], before, after)
+        for problem in problems:
+            self.loop.report_violation(problem)
 
     def _check_grant(self, ref: SourceRef, writer: str, after: Secret | None) -> None:
         history = self.histories[ref]

@@ -1,23 +1,16 @@
 """Leader election with a Lease of 15 s that is checked every 5 s, by the production's rules."""
 
-from typing import Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
+
+if TYPE_CHECKING:
+    from tests.simulator.replica import Replica
 
 DURATION = 15.0
 # A leader stops before others may take the Lease.
 RENEW_DEADLINE = 10.0
-
-
-class Candidate(Protocol):
-    """A process that takes part in the election."""
-
-    @property
-    def holder(self) -> str: ...
-
-    def monotonic(self) -> float: ...
-
-    def now(self) -> float: ...
 
 
 class StoredLease:
@@ -29,7 +22,7 @@ class StoredLease:
         self._renewed: dict[str, float] = {}
         self._writes = 0
 
-    def acquire(self, candidate: Candidate) -> bool:
+    def acquire(self, candidate: "Replica") -> bool:
         """Renew or take the Lease if allowed; return True if the candidate holds it now."""
         now = candidate.monotonic()
         before = self._observed.get(candidate.holder)
@@ -41,18 +34,11 @@ class StoredLease:
             return False
         self._writes += 1
         written = acquired(self._stored, candidate.holder, DURATION, candidate.now())
-        self._stored = LeaseRecord(
-            written.holder,
-            written.duration,
-            written.acquired_at,
-            written.renewed_at,
-            written.transitions,
-            str(self._writes),
-        )
+        self._stored = replace(written, version=str(self._writes))
         self._renewed[candidate.holder] = now
         return True
 
-    def is_leader(self, candidate: Candidate) -> bool:
+    def is_leader(self, candidate: "Replica") -> bool:
         """Return True if the last renewal is recent enough."""
         renewed = self._renewed.get(candidate.holder)
         return renewed is not None and 0 <= candidate.monotonic() - renewed < RENEW_DEADLINE

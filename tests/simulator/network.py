@@ -142,15 +142,11 @@ class Network:
             return token_response(404, {}, now)
         return token_response(400, {"error": "temporarily_unavailable"}, now)
 
-    def introspect(self, token: str) -> tuple[Introspection, float]:
-        """Answer an introspection; the second result is the seconds it takes."""
-        if self._within(self.server_outages):
-            return Introspection.SILENT, 0.1
-        return self.server.introspect(token), 0.1
+    def introspect(self, token: str) -> Introspection:
+        return self.server.introspect(token) if self.probe() else Introspection.SILENT
 
-    def probe(self) -> tuple[bool, float]:
-        """Return the result of a probe, and the seconds it takes."""
-        return not self._within(self.server_outages), 0.1
+    def probe(self) -> bool:
+        return not self._within(self.server_outages)
 
     def _within(self, windows: list[Window]) -> bool:
         return any(start <= self.loop.now < end for start, end in windows)

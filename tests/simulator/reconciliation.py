@@ -2,19 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from csidriver.adapters.oauth.token_endpoint import PROBE_TIMEOUT
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh import effects, reconcile
 from csidriver.core.refresh.effects import Effect
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.errors import DriverError, SpoolFailed
 from csidriver.refresher.issuer_limits import SlotDecision
-from tests.simulator.grants import requests
 
 if TYPE_CHECKING:
     from tests.simulator.replica import Replica
@@ -24,6 +22,8 @@ _STORE = (*_READS, effects.CreateSecret, effects.PatchSecret, effects.DeleteSecr
 _REQUESTS = (effects.RequestToken, effects.RequestRepeatable)
 _SERVER = (effects.AcquireSendSlot, *_REQUESTS, effects.Introspect, effects.Probe)
 _TAKE_TIME = (*_STORE, *_SERVER)
+# Of an introspection, and of a probe.
+_ANSWER_SECONDS = 0.1
 
 
 class Reconciliation:
@@ -142,7 +142,7 @@ class Reconciliation:
             self.client_refused = False
             self.resume(Failure(FailureReason.INVALID_CLIENT))
         elif isinstance(effect, effects.RequestRepeatable):
-            requests.request(self, effect)
+            self._send_repeatable(effect)
         else:
             self._send(effect)
 
@@ -174,6 +174,31 @@ class Reconciliation:
                 self.replica.call_later(after, lambda: receive(outcome))
 
         self.network.send(effect, reply)
+
+    def _send_repeatable(self, effect: effects.RequestRepeatable) -> None:
+        checks, container, answered = (
+            self.network.invariants.grant_checks,
+            self.replica.container,
+            0,
+        )
+        checks.on_request(self.replica, effect)
+
+        def answer(outcome: TokenResponse) -> None:
+            nonlocal answered
+            if not answered:
+                answered = True
+                timer.cancel()
+                checks.on_outcome(self.replica, effect, outcome)
+                self.end_request(outcome)
+
+        give_up = partial(answer, Failure(FailureReason.NO_ANSWER))
+        timer = self.replica.call_later(effect.timeout, give_up)
+
+        def reply(outcome: TokenResponse, after: float) -> None:
+            if container == self.replica.container:
+                self.replica.call_later(after, lambda: answer(outcome))
+
+        self.network.request(effect, reply)
 
     def _replied(self, effect: effects.RequestToken, outcome: TokenResponse) -> None:
         self.network.invariants.on_reply(self.replica, self.ref, effect, outcome)
@@ -221,17 +246,13 @@ class Reconciliation:
 
     def _introspect(self, effect: effects.Introspect) -> None:
         token = effect.refresh_token.reveal()
-        answer, seconds = self.network.introspect(token)
-        if seconds > effect.timeout:
-            answer, seconds = Introspection.SILENT, effect.timeout
+        answer = self.network.introspect(token)
         self.network.invariants.on_introspection(token, answer)
-        self.replica.call_later(seconds, lambda: self.resume(answer))
+        self.replica.call_later(_ANSWER_SECONDS, lambda: self.resume(answer))
 
     def _probe(self, resume: Callable[[bool], None]) -> None:
-        alive, seconds = self.network.probe()
-        if seconds > PROBE_TIMEOUT:
-            alive, seconds = False, PROBE_TIMEOUT
-        self.replica.call_later(seconds, lambda: resume(alive))
+        alive = self.network.probe()
+        self.replica.call_later(_ANSWER_SECONDS, lambda: resume(alive))
 
     def _acquire_send_slot(self, effect: effects.AcquireSendSlot) -> None:
         if not self.replica.may_send():

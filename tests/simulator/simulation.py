@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from random import Random
-from typing import TypeVar
 
 from csidriver.core import annotations, names
 from csidriver.core.kubernetes.secret import Secret
@@ -21,8 +20,6 @@ from tests.simulator.replica import Replica
 from tests.simulator.server import Server
 from tests.simulator.users import Users
 
-N = TypeVar("N", bound=Network)
-
 
 @dataclass(frozen=True)
 class RunResult:
@@ -37,7 +34,7 @@ class RunResult:
 def simulate(seed: int, scenario: str = "", *, mixed: bool = False) -> RunResult:
     """Simulate one run, always the same for a seed; `mixed`: with grants of all types."""
     parameters = RunParameters.draw(seed, scenario, mixed=mixed)
-    network = build_network(parameters, Network)
+    network = build_network(parameters)
     _plan_outages(network)
     loop, rng = network.loop, network.rng
     users, lease = Users(network), StoredLease()
@@ -65,10 +62,11 @@ def simulate(seed: int, scenario: str = "", *, mixed: bool = False) -> RunResult
     )
 
 
-def build_network(parameters: RunParameters, kind: type[N]) -> N:
+def build_network(parameters: RunParameters) -> Network:
     """Return a network without faults."""
     loop, rng = EventLoop(), Random(parameters.seed + 1)  # noqa: S311 - repeatable on purpose
-    cluster, invariants = Cluster(loop), Invariants(loop, parameters)
+    cluster = Cluster(loop)
+    invariants = Invariants(loop, parameters, cluster)
     readiness = ReadinessCheck(loop, cluster)
 
     def on_write(writer: str, before: Secret | None, after: Secret | None) -> None:
@@ -84,7 +82,7 @@ def build_network(parameters: RunParameters, kind: type[N]) -> N:
         parameters.false_refusal,
         parameters.introspects,
     )
-    network = kind(parameters, rng, loop, cluster, server, invariants, readiness)
+    network = Network(parameters, rng, loop, cluster, server, invariants, readiness)
     invariants.grant_checks = GrantChecks(network)
     return network
 

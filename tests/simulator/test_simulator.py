@@ -3,9 +3,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.simulator.many_tokens import simulate_many_tokens
-from tests.simulator.simulation import simulate
-
 ROOT = Path(__file__).parents[2]
 # A run with faults and all grants, and one with many Secrets that are found together.
 PRINT_TRACES = """
@@ -41,17 +38,7 @@ def test_invariants_hold_under_faults() -> None:
     assert int(last[2]) > 10_000
 
 
-def test_a_seed_always_gives_the_same_trace() -> None:
-    assert simulate(7).trace == simulate(7).trace
-
-
 def test_a_trace_does_not_depend_on_the_order_of_sets() -> None:
     trace = traces_of_process("1")
     assert len(trace) > 1000
     assert traces_of_process("2") == trace
-
-
-def test_many_tokens_are_spread_and_served() -> None:
-    sent, violations = simulate_many_tokens()
-    assert sent == 10_000
-    assert not violations

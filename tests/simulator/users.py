@@ -26,7 +26,6 @@ class Users:
         """Create a Secret with its own login."""
         ref = SourceRef(NAMESPACE, name)
         self.network.cluster.add_token(ref)
-        self.network.invariants.add_token(ref)
         self._reseed(ref)
         return ref
 
@@ -48,7 +47,6 @@ class Users:
             actions.append(self._copy)
         action = rng.choice(actions)
         self.network.loop.record("user", f"{action.__name__.strip('_')} {ref.name}")
-        self.network.invariants.histories[ref].user_acted = True
         action(ref)
 
     def delete_grant(self) -> None:
@@ -128,7 +126,6 @@ class Users:
             return
         copy = SourceRef(ref.namespace, f"{ref.name}-copy")
         cluster.add_token(copy)
-        network.invariants.add_token(copy)
         text = current.data["oauth"].reveal()
         history, original = network.invariants.histories[copy], network.invariants.histories[ref]
         history.user_tokens |= original.user_tokens | original.was_live

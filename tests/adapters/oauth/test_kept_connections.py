@@ -142,14 +142,15 @@ def test_a_request_that_cannot_be_made_leaves_no_connection_behind() -> None:
         assert peer.has_open(0)
 
 
-def test_nobody_notices_that_a_server_restarts_between_two_requests() -> None:
+def test_what_is_known_to_be_closed_is_not_tried() -> None:
     with Peer(http(), per_connection=9) as peer:
         endpoints, issuer = TokenEndpoints(), at_peer(peer)
         request(endpoints, issuer)
         peer.hang_up()
         assert peer.has_open(0)
-        assert isinstance(request(endpoints, issuer), Success)
-        assert (len(peer.requests), peer.connections) == (2, 2)
+        peer.reply = b""
+        assert signal(request(endpoints, issuer)) is FailureReason.NO_ANSWER
+        assert len(peer.requests) == 2
 
 
 def test_an_answer_that_nobody_asked_for_answers_no_request() -> None:

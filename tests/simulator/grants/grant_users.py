@@ -37,7 +37,6 @@ class GrantUsers:
         for kind in self.network.parameters.others:
             ref = SourceRef(NAMESPACE, kind)
             self.network.cluster.add_token(ref)
-            self.network.invariants.add_token(ref)
             self.network.cluster.create(_secret(ref, kind), "user")
 
     def plan_actions(self) -> None:
@@ -72,7 +71,6 @@ class GrantUsers:
         wanted = {annotations.GRANT_TYPE: GrantType.CLIENT_CREDENTIALS.value}
         if self.rng.random() < 0.5:
             wanted = _exchange(kinds.CLIENT)
-        self.network.invariants.histories[SourceRef(NAMESPACE, _LOGIN)].user_acted = True
         self._annotate_for_a_while(_LOGIN, wanted)
 
     def _switch_client(self) -> None:
