@@ -1,11 +1,11 @@
 """A namespace is deleted and made again under its name: its new owner gets nothing of the old."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from csidriver.core import annotations
+from csidriver.core.companion import AccessToken
 from csidriver.core.kubernetes.change import TokenObject
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import FIELD_MANAGER, SourceRef
@@ -26,41 +26,34 @@ from tests.core.refresh.virtual_cluster import (
     document,
 )
 
-Owner = Callable[[VirtualCluster], object]
+# What the new owner of a namespace puts into a Secret of the old name.
+OWNERS = {
+    "nothing": None,
+    "invalid": "{}",
+    "old seed": document("alice-0"),
+    "live token": document("alice-1"),
+    "other issuer": document("eve-0"),
+    "forged": document("alice-0"),
+}
 
 
-def nothing(_: VirtualCluster) -> None:
-    """No Secret of this name."""
-
-
-def invalid(cluster: VirtualCluster) -> None:
-    cluster.apply("{}")
-
-
-def old_seed(cluster: VirtualCluster) -> None:
-    cluster.apply(document("alice-0"))
-
-
-def other_issuer(cluster: VirtualCluster) -> None:
-    cluster.apply(document(cluster.server.login("eve")), issuer="unknown")
-
-
-def forged(cluster: VirtualCluster) -> None:
-    """The old seed, as if the driver had written it."""
-    cluster.apply(document("alice-0"))
-    secret = cluster.secrets[SOURCE]
-    cluster.secrets[SOURCE] = replace(secret, manager=FIELD_MANAGER)
-
-
-def new_login(cluster: VirtualCluster) -> None:
-    cluster.apply(document(cluster.server.login("eve")))
-
-
-def hand_over(cluster: VirtualCluster, owner: Owner) -> None:
+def hand_over(cluster: VirtualCluster, owner: str) -> None:
     """Delete the namespace, and make it again for somebody else."""
     del cluster.secrets[SOURCE]
     cluster.namespace_uids[REF.namespace] = "another-uid"
-    owner(cluster)
+    text = OWNERS[owner]
+    if text is not None:
+        stored = cluster.apply(text, issuer="unknown" if owner == "other issuer" else "")
+        if owner == "forged":
+            # As if the driver had written it.
+            cluster.secrets[SOURCE] = replace(stored, manager=FIELD_MANAGER)
+
+
+def take_over(running: Process, owner: str) -> VirtualCluster:
+    """Let the process see the new owner's Secret."""
+    hand_over(running.cluster, owner)
+    running.reconcile(event=True)
+    return running.cluster
 
 
 def assert_nothing_of_alice(cluster: VirtualCluster) -> None:
@@ -72,15 +65,14 @@ def assert_nothing_of_alice(cluster: VirtualCluster) -> None:
         assert "alice-1" not in kept.data["oauth"].reveal()
 
 
-@pytest.mark.parametrize("owner", [nothing, invalid, old_seed, other_issuer, forged])
+@pytest.mark.parametrize("owner", [owner for owner in OWNERS if owner != "live token"])
 @pytest.mark.parametrize("meanwhile", ["running", "restarted", "down for an hour"])
 def test_a_new_owner_without_a_login_gets_nothing_of_the_old_one(
-    running: Process, owner: Owner, meanwhile: str
+    running: Process, owner: str, meanwhile: str
 ) -> None:
-    cluster = running.cluster
+    cluster, process = running.cluster, running
     sent = cluster.server.tokens()
     hand_over(cluster, owner)
-    process = running
     if meanwhile != "running":
         cluster.now += 3700 if meanwhile == "down for an hour" else 0
         process = running.restarted()
@@ -90,21 +82,17 @@ def test_a_new_owner_without_a_login_gets_nothing_of_the_old_one(
     process.reconcile(event=True)
     assert_nothing_of_alice(cluster)
     assert cluster.server.tokens() == sent
-    if owner is old_seed:
-        status = cluster.status(), cluster.message()
-        assert status == ("NeedsReauth", ask_for_login(messages.EARLIER_NAMESPACE_MESSAGE, REF))
-        assert cluster.companion().status is Status.NEEDS_REAUTH
+    if owner == "old seed":
+        assert cluster.shown() == "NeedsReauth"
+        assert cluster.message() == ask_for_login(messages.EARLIER_NAMESPACE_MESSAGE, REF)
 
 
-@pytest.mark.parametrize("before", [nothing, invalid, old_seed])
-def test_a_new_login_begins_a_grant_of_its_own(running: Process, before: Owner) -> None:
-    cluster = running.cluster
-    generation = cluster.companion().generation
-    hand_over(cluster, before)
-    running.reconcile(event=True)
-    new_login(cluster)
+@pytest.mark.parametrize("before", ["nothing", "invalid", "old seed"])
+def test_a_new_login_begins_a_grant_of_its_own(running: Process, before: str) -> None:
+    generation = running.cluster.companion().generation
+    cluster = take_over(running, before)
     sent = len(cluster.server.tokens())
-    running.reconcile(event=True)
+    running.login_as("eve")
     assert cluster.server.tokens()[sent:] == ["eve-0"]
     assert (cluster.live(), cluster.mirrored()) == ("eve-1", "eve-1")
     assert cluster.grant().namespace_uid == cluster.companion().namespace_uid == "another-uid"
@@ -115,45 +103,33 @@ def test_a_new_login_begins_a_grant_of_its_own(running: Process, before: Owner) 
     assert set(cluster.server.tokens()[sent:]) == {"eve-0", "eve-1"}
 
 
-def test_who_has_the_live_token_owns_the_login(running: Process) -> None:
-    cluster = running.cluster
+@pytest.mark.parametrize("deleted", [False, True], ids=["kept", "grant deleted"])
+def test_who_has_the_live_token_owns_the_login(running: Process, *, deleted: bool) -> None:
+    cluster, tokens = running.cluster, list[AccessToken | None]()
     earlier = cluster.companion().token
-    assert earlier is not None
-    hand_over(cluster, lambda cluster: cluster.apply(document("alice-1")))
-    tokens = []
+    hand_over(cluster, "live token")
+    if deleted:
+        del cluster.secrets[GRANT]
+        running.observe(TokenObject.GRANT)
     cluster.after = lambda _: tokens.append(cluster.companion().token)
-    running.reconcile(event=True)
-    assert cluster.live() == "alice-2"
-    assert cluster.grant().namespace_uid == "another-uid"
-    assert earlier.value not in {token.value for token in tokens[-3:] if token}
-
-
-def test_who_has_the_live_token_owns_a_login_whose_grant_was_deleted(running: Process) -> None:
-    cluster = running.cluster
-    hand_over(cluster, lambda cluster: cluster.apply(document("alice-1")))
-    del cluster.secrets[GRANT]
-    running.observe(TokenObject.GRANT)
     running.reconcile(event=True)
     running.run_for(1)
     assert cluster.live() == "alice-2"
     assert cluster.grant().namespace_uid == "another-uid"
+    assert earlier is not None
+    assert earlier.value not in {token.value for token in tokens[-3:] if token}
 
 
-def test_a_grant_that_cannot_be_read_gives_the_new_owner_nothing(running: Process) -> None:
-    cluster = running.cluster
-    hand_over(cluster, old_seed)
-    cluster._store(replace(cluster.secrets[GRANT], data={}))
-    running.observe(TokenObject.GRANT)
-    running.reconcile(event=True)
+def test_an_unreadable_grant_gives_the_new_owner_nothing(running: Process) -> None:
+    running.meddle(TokenObject.GRANT, data={})
+    cluster = take_over(running, "old seed")
     assert_nothing_of_alice(cluster)
     assert cluster.status() == "Invalid"
 
 
-@pytest.mark.parametrize("seen", [nothing, invalid])
-def test_an_unreadable_source_does_not_bring_the_token_back(running: Process, seen: Owner) -> None:
-    cluster = running.cluster
-    hand_over(cluster, seen)
-    running.reconcile(event=True)
+@pytest.mark.parametrize("seen", ["nothing", "invalid"])
+def test_an_unreadable_source_does_not_bring_the_token_back(running: Process, seen: str) -> None:
+    cluster = take_over(running, seen)
     assert_nothing_of_alice(cluster)
     cluster.fail_next(effects.GetSecret, StoreRefused("no right"))
     with pytest.raises(StoreRefused):
@@ -195,11 +171,10 @@ def test_a_grant_of_an_earlier_release_takes_the_namespace_it_finds(running: Pro
 
 def test_a_namespace_that_cannot_be_read_leaves_all_as_it_is(running: Process) -> None:
     cluster = running.cluster
-    hand_over(cluster, old_seed)
     cluster.fail_next(effects.GetNamespaceUid, StoreUnavailable("the test says so"))
     writes = cluster.count(PatchSecret)
     with pytest.raises(StoreUnavailable):
-        running.reconcile(event=True)
+        take_over(running, "old seed")
     assert cluster.count(PatchSecret) == writes
     running.reconcile()
     assert_nothing_of_alice(cluster)
@@ -220,9 +195,8 @@ def test_warnings_of_the_grant_stay_unknown_to_the_new_owner(running: Process) -
     )
     cluster._store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(spent)))
     running.observe(TokenObject.GRANT)
-    hand_over(cluster, invalid)
     events = cluster.reasons()
-    running.reconcile(event=True)
+    take_over(running, "invalid")
     assert_nothing_of_alice(cluster)
     assert "grant" not in cluster.message()
     assert cluster.reasons()[len(events) :] == ["Invalid"]
@@ -238,8 +212,7 @@ def test_a_grant_of_an_earlier_release_takes_no_later_namespace(running: Process
     process = running.restarted()
     process.reconcile()
     cluster.namespace_uids[REF.namespace] = "another-uid"
-    old_seed(cluster)
-    process.reconcile(event=True)
+    process.edit(document("alice-0"))
     process.run_for(2 * LIFE)
     assert_nothing_of_alice(cluster)
     assert cluster.server.tokens() == sent
@@ -261,13 +234,10 @@ def test_a_companion_that_is_newer_than_its_grant_keeps_its_generation(running: 
 def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: Process) -> None:
     cluster = running.cluster
     token, moved = cluster.live(), SourceRef("chemistry", "moved")
-    hand_over(cluster, invalid)
-    running.reconcile(event=True)
-    other = Process(cluster, ref=moved)
+    take_over(running, "invalid")
     cluster.now += 1
-    cluster.apply(document(token), ref=moved)
-    other.reconcile()
-    assert cluster.secrets[moved.namespace, moved.name].annotations[annotations.STATUS] == "Ready"
+    Process(cluster, ref=moved).edit(document(token))
+    assert cluster.status(moved) == "Ready"
     cluster.now += 1
     running.edit(document(token))
     assert cluster.status() == "DuplicateGrant"
@@ -275,10 +245,8 @@ def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: P
 
 
 def test_an_object_in_the_companions_place_does_not_show_the_grant(running: Process) -> None:
-    cluster = running.cluster
-    cluster._store(replace(cluster.secrets[COMPANION], annotations={}))
+    running.cluster._store(replace(running.cluster.secrets[COMPANION], annotations={}))
     running.observe(TokenObject.COMPANION)
-    hand_over(cluster, old_seed)
-    running.reconcile(event=True)
+    cluster = take_over(running, "old seed")
     assert annotations.EXPIRES_AT not in cluster.source().annotations
     assert cluster.status() == "NeedsReauth"

@@ -93,43 +93,23 @@ class TestScope:
         assert self.scopes(cluster)[-1] == "other"
         assert "refused" not in cluster.companion().message
 
-    def test_refused_without_a_scope_it_is_the_operators_turn(self, running: Process) -> None:
-        cluster, running.issuer = running.cluster, self.SCOPED
+    @pytest.mark.parametrize(("scope", "attempts"), [("storage.read", 3), ("", 2)])
+    def test_what_else_is_wrong_is_the_operators_turn(
+        self, running: Process, scope: str, attempts: int
+    ) -> None:
+        cluster, running.issuer = running.cluster, replace(ISSUER, scope=scope)
         cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
-        running.run_for(LIFE - 100)
-        assert self.scopes(cluster)[:3] == ["", "storage.read", ""]
-        assert len(self.scopes(cluster)) <= 6
-        assert cluster.companion().status is Status.MISCONFIGURED
-
-    def test_without_a_scope_there_is_nothing_to_leave_out(self, running: Process) -> None:
-        running.cluster.server.script += [answer(400, {"error": "invalid_scope"})] * 100
         running.run_for(LIFE - 480)
-        assert len(running.cluster.server.presented) == 2
-        assert running.cluster.companion().status is Status.MISCONFIGURED
-
-
-class TestNoEndpoint:
-    def test_a_lasting_answer_becomes_the_operators_turn(self, running: Process) -> None:
-        cluster = running.cluster
-        cluster.server.script += [answer(404, {})] * 200
-        running.run_for(LIFE)
+        assert self.scopes(cluster) == ["", scope, ""][:attempts]
         assert cluster.companion().status is Status.MISCONFIGURED
-        tries = len(cluster.server.presented)
-        running.run_for(4 * 3600)
-        assert len(cluster.server.presented) - tries < 15
 
 
 class TestConfigurationChanges:
-    @pytest.mark.parametrize(
-        "refusal",
-        [answer(400, {"error": "invalid_request"}), Failure(FailureReason.TLS)],
-        ids=lambda failed: failed.reason.value,
-    )
-    def test_what_was_refused_is_tried_soon_after_the_issuer_was_configured_anew(
-        self, running: Process, refusal: Failure
+    def test_what_was_refused_is_tried_soon_with_a_new_configuration(
+        self, running: Process
     ) -> None:
         cluster = running.cluster
-        cluster.server.script += [refusal] * 300
+        cluster.server.script += [answer(400, {"error": "invalid_request"})] * 300
         running.run_for(LIFE + 3600)
         attempts = len(cluster.server.presented)
         cluster.server.script.clear()
