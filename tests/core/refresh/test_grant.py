@@ -121,8 +121,6 @@ class TestJudge:
     )
     def test_a_replaced_token_is_not_sent(self, spent: tuple[str, ...], *, sendable: bool) -> None:
         assert (sendable_refresh_token(replace(ADOPTED, spent=spent)) is not None) is sendable
-
-    def test_no_token_is_not_presentable(self) -> None:
         assert sendable_refresh_token(replace(ADOPTED, document=token_document())) is None
 
 
@@ -139,11 +137,9 @@ class TestIntent:
         assert again is not None
         assert (again.attempt, again.first_at) == (1, START + 50)
 
-    def test_withdrawing_the_first_attempt_leaves_nothing(self) -> None:
+    def test_an_unsent_attempt_leaves_the_one_before_unsettled(self) -> None:
         assert without_unsent_attempt(INTENT).intent is None
         assert without_unsent_attempt(ADOPTED).intent is None
-
-    def test_withdrawing_a_second_attempt_leaves_the_first_unsettled(self) -> None:
         left = without_unsent_attempt(with_intent(INTENT, "n2", "pod-1", START, 60.0)).intent
         assert left is not None
         assert (left.attempt, left.recorded) == (1, True)

@@ -1,6 +1,7 @@
 """The end of a refresh token: docs/protocol.md section 6."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,32 +15,22 @@ from csidriver.core.refresh.new_tokens import refresh_expiry
 from csidriver.core.status import TokenWarning
 from tests.core.refresh.grants import ADOPTED, token_document
 from tests.core.refresh.virtual_cluster import Process, VirtualCluster
-from tests.core.refresh.virtual_server import Server
+from tests.core.refresh.virtual_server import START
 
 DAY = 86400.0
 EXPIRING = TokenWarning.REFRESH_TOKEN_EXPIRING.value
 
 
-class Ending(Server):
-    """A server whose refresh tokens end at a fixed instant, or so long after each refresh."""
-
-    ends_at: float | None = None
-    slides: float | None = None
-    field = "refresh_expires_in"
-
-    def further(self, now: float) -> dict[str, Any]:
-        """What it says about refresh tokens."""
-        if self.slides is not None:
-            return {self.field: self.slides}
-        return {} if self.ends_at is None else {self.field: int(self.ends_at - now)}
+def ends_at(end: float) -> Callable[[float], dict[str, Any]]:
+    """The fields of replies if the refresh tokens end at an instant."""
+    return lambda now: {"refresh_expires_in": int(end - now)}
 
 
 @pytest.fixture
 def ending(cluster: VirtualCluster) -> Process:
     """A token that lives for six hours, of a login that ends 30 days from now."""
-    server = Ending(lifetime=6 * 3600.0)
-    server.families, server.ends_at = cluster.server.families, cluster.now + 30 * DAY
-    cluster.server = server
+    cluster.server.lifetime = 6 * 3600.0
+    cluster.server.more = ends_at(cluster.now + 30 * DAY)
     process = Process(cluster)
     process.reconcile()
     return process
@@ -51,18 +42,11 @@ def events(cluster: VirtualCluster) -> int:
 
 def test_a_login_that_ends_is_announced_a_week_a_day_and_an_hour_ahead(ending: Process) -> None:
     cluster = ending.cluster
-    ending.run_for(23 * DAY - 60)
-    assert (events(cluster), cluster.warning()) == (0, "")
-    ending.run_for(120)
-    assert (events(cluster), cluster.warning()) == (1, EXPIRING)
-    ending.run_for(6 * DAY - 120)
-    assert events(cluster) == 1
-    ending.run_for(120)
-    assert events(cluster) == 2
-    ending.run_for(23 * 3600 - 120)
-    assert events(cluster) == 2
-    ending.run_for(120)
-    assert (events(cluster), cluster.warning()) == (3, EXPIRING)
+    for days, times in ((23, 1), (29, 2), (30 - 1 / 24, 3)):
+        ending.run_for(START + days * DAY - 60 - cluster.now)
+        assert events(cluster) == times - 1
+        ending.run_for(120)
+        assert (events(cluster), cluster.warning()) == (times, EXPIRING)
     messages = [e.message for e in cluster.done if isinstance(e, effects.EmitEvent)]
     assert "2027-02-14T07:59:59Z" in messages[-1]
     assert messages[-1].endswith("; run: kubectl oauth2-csi login hello-token -n physics")
@@ -78,8 +62,7 @@ def test_a_restart_announces_nothing_twice(ending: Process) -> None:
 def test_an_end_that_was_put_off_ends_the_warning(ending: Process) -> None:
     cluster = ending.cluster
     ending.run_for(24 * DAY)
-    assert isinstance(cluster.server, Ending)
-    cluster.server.ends_at = cluster.now + 30 * DAY
+    cluster.server.more = ends_at(cluster.now + 30 * DAY)
     ending.run_for(DAY)
     assert cluster.warning() == ""
     assert events(cluster) == 1
@@ -91,8 +74,7 @@ def test_an_end_that_moves_with_every_refresh_concerns_nobody(
 ) -> None:
     """Keycloak's idle time-out is half an hour; some servers say "never" by a large number."""
     cluster = ending.cluster
-    assert isinstance(cluster.server, Ending)
-    cluster.server.slides = slides
+    cluster.server.more = lambda _: {"refresh_expires_in": slides}
     ending.login_as("bob")
     assert (cluster.grant().refresh_expires_at == 0) is (slides > DAY), "it can be read"
     ending.restarted().run_for(3 * DAY)

@@ -60,10 +60,6 @@ class TestSucceed:
         assert after.lifetime == ISSUER.default_lifetime
         assert after.warning == TokenWarning.DEFAULT_LIFETIME.value
 
-    def test_the_shorter_of_reply_and_jwt_counts(self) -> None:
-        reply = token_document(access_token=jwt(iat=START, exp=START + 120), expires_in=600)
-        assert after_success(INTENT, reply, START, ISSUER).lifetime == 120
-
     def test_an_unchanged_token_is_not_spent(self) -> None:
         reply = token_document(access_token="a", refresh_token="seed")
         assert after_success(INTENT, reply, START, ISSUER).spent == ()
@@ -106,9 +102,3 @@ class TestSucceed:
     def test_bearer_in_any_case(self, token_type: str | None) -> None:
         reply = token_document(access_token="a", token_type=token_type)
         assert after_success(INTENT, reply, START, ISSUER).status is Status.READY
-
-
-def test_a_jwt_without_iat_ends_when_it_says() -> None:
-    reply = token_document(access_token=jwt(exp=START + 20))
-    after = after_success(INTENT, reply, START, ISSUER)
-    assert (after.expires_at, after.warning) == (START + 20, "")

@@ -8,8 +8,6 @@ import pytest
 from csidriver.core import annotations, names
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
@@ -84,18 +82,6 @@ class TestRestored:
         running.restarted().reconcile()
         assert cluster.status() == "NeedsReauth"
         assert cluster.note(annotations.NEXT_REFRESH) == ""
-
-    def test_a_source_known_by_its_version_shows_what_is_owed(self, running: Process) -> None:
-        """A process may forget what a source holds; the grant gets its version all the same."""
-        cluster = running.cluster
-        for _ in range(3):
-            running.state = replace(running.state, source_data_omitted=True)
-            cluster.now = running.state.next_reconcile or 0
-            running.reconcile()
-        running.state = replace(running.state, source_data_omitted=True)
-        running.die_before(is_mirror)
-        running.restarted().reconcile()
-        assert cluster.mirrored() == cluster.live() == "alice-5"
 
     def test_notes_of_which_nothing_is_known_are_all_written(self, running: Process) -> None:
         cluster = running.cluster
@@ -387,12 +373,6 @@ class TestClock:
         process.run_for(10.0)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
         assert cluster.companion().token.expires_at <= cluster.now + LIFE  # type: ignore[union-attr]
-
-    def test_failures_keep_their_pace(self, ahead: Process) -> None:
-        ahead.cluster.server.script.extend([Failure(FailureReason.FORBIDDEN)] * 3)
-        ahead.reconcile()
-        ahead.run_for(1000.0)
-        assert len(ahead.cluster.server.presented) <= 1 + 4
 
     def test_the_difference_between_two_machines_is_no_reason(self, ahead: Process) -> None:
         ahead.cluster.offsets["pod-1"] = 7 * 86400.0 - 30.0

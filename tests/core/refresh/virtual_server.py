@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class Server:
     asked: list[tuple[float, str]] = field(default_factory=list)
     forms: list[tuple[float, str, list[tuple[str, str]]]] = field(default_factory=list)
     issued: int = 0
+    # Further fields of each reply.
+    more: Callable[[float], dict[str, Any]] = lambda _: {}
 
     def login(self, name: str) -> str:
         """A new family; its first refresh token."""
@@ -75,11 +77,7 @@ class Server:
             return step
         self.issued += 1
         fresh = {"access_token": f"issued-{self.issued}", "expires_in": self.lifetime}
-        return answer(200, fresh | self.further(now) | {"token_type": "Bearer"}, now)
-
-    def further(self, now: float) -> dict[str, Any]:  # noqa: ARG002 - for servers that say more
-        """Further fields of a reply."""
-        return {}
+        return answer(200, fresh | self.more(now) | {"token_type": "Bearer"}, now)
 
     def introspect(self, token: str, now: float) -> Introspection:
         """Tell whether a token is the newest of its family (RFC 7662)."""
@@ -104,7 +102,7 @@ class Server:
             family.append(f"{name}-{len(family)}")
             self.rotated_at = now
         fresh = {"refresh_token": family[-1], "access_token": f"at-{family[-1]}"}
-        fresh |= self.further(now)
+        fresh |= self.more(now)
         return answer(200, fresh | {"expires_in": self.lifetime, "token_type": "Bearer"}, now)
 
 
