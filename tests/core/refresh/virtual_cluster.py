@@ -219,16 +219,24 @@ class VirtualCluster:
         self.secrets[secret.namespace, secret.name] = stored
         return stored
 
-    def apply(self, document: str, issuer: str = "", ref: SourceRef = REF, **keys: str) -> Secret:
-        """A user applies a manifest: our annotations stay, the data becomes theirs."""
-        named = {annotations.ISSUER: issuer} if issuer else {}
-        texts = {"clientID": "my-app", "clientSecret": "s3cret", "oauth": document} | keys
-        data = {key: Sensitive(text) for key, text in texts.items()}
+    def put(self, keys: dict[str, str], ref: SourceRef = REF, /, **notes: str | None) -> Secret:
+        """A user writes a source with annotations such as `grant_type`; None takes one away.
+
+        Annotations that are not named stay.
+        """
         current = self.secrets.get((ref.namespace, ref.name))
         if current is None:
             current = self.create(Secret(ref.namespace, ref.name))
-        notes = {**current.annotations, annotations.IS_TOKEN: "true", **named}
-        return self._store(replace(current, annotations=notes, data=data, manager="kubectl"))
+        named = {annotations.PREFIX + key.replace("_", "-"): text for key, text in notes.items()}
+        merged = {**current.annotations, annotations.IS_TOKEN: "true", **named}
+        kept = {key: text for key, text in merged.items() if text is not None}
+        data = {key: Sensitive(text) for key, text in keys.items()}
+        return self._store(replace(current, annotations=kept, data=data, manager="kubectl"))
+
+    def apply(self, document: str, issuer: str = "", ref: SourceRef = REF, **keys: str) -> Secret:
+        """A user applies a manifest with a refresh token."""
+        texts = {"clientID": "my-app", "clientSecret": "s3cret", "oauth": document} | keys
+        return self.put(texts, ref, **({"issuer": issuer} if issuer else {}))
 
     def annotate(self, key: str, value: str) -> Secret:
         """A user annotates the Secret."""
@@ -427,12 +435,7 @@ class Process:
 
     def observe(self, what: TokenObject = TokenObject.SOURCE) -> TokenState:
         """Receive a watch event of one of the token's Secrets; do not reconcile."""
-        key = {
-            TokenObject.SOURCE: SOURCE,
-            TokenObject.GRANT: GRANT,
-            TokenObject.COMPANION: COMPANION,
-        }[what]
-        secret = self.cluster.secrets.get(key)
+        secret = self.cluster.secrets.get(KEYS[what])
         version = "" if secret is None else secret.resource_version
         by_us = secret is not None and secret.manager == core_names.FIELD_MANAGER
         self.state = self.state.with_change(SecretChange(self.ref, what, version, by_us))

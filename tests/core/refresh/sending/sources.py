@@ -1,12 +1,8 @@
 """Sources of grants without a refresh token, in a virtual cluster."""
 
-from dataclasses import replace
-
-from csidriver.core import annotations
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.sensitive import Sensitive
 from tests.core.refresh.virtual_cluster import REF, Process, VirtualCluster
 
 CLIENT = {"clientID": "robot", "clientSecret": "s3cret"}
@@ -20,26 +16,12 @@ OPEN = Issuer(
 )
 
 
-def put(
-    cluster: VirtualCluster, keys: dict[str, str], ref: SourceRef = REF, /, **notes: str | None
-) -> Secret:
-    """A user writes a source with annotations such as `grant_type`; None takes one away."""
-    current = cluster.secrets.get((ref.namespace, ref.name))
-    if current is None:
-        current = cluster.create(Secret(ref.namespace, ref.name))
-    named = {annotations.PREFIX + key.replace("_", "-"): text for key, text in notes.items()}
-    merged = {**current.annotations, annotations.IS_TOKEN: "true", **named}
-    data = {key: Sensitive(text) for key, text in keys.items()}
-    kept = {key: text for key, text in merged.items() if text is not None}
-    return cluster._store(replace(current, annotations=kept, data=data, manager="kubectl"))
-
-
 def put_client(cluster: VirtualCluster, ref: SourceRef = REF, /, **notes: str | None) -> Secret:
-    return put(cluster, CLIENT, ref, **({"grant_type": "client_credentials"} | notes))
+    return cluster.put(CLIENT, ref, **({"grant_type": "client_credentials"} | notes))
 
 
 def put_derived(cluster: VirtualCluster, **notes: str | None) -> Secret:
-    return put(cluster, {}, REF, **({"grant_type": "token-exchange", "login": LOGIN.name} | notes))
+    return cluster.put({}, REF, **({"grant_type": "token-exchange", "login": LOGIN.name} | notes))
 
 
 def forms(cluster: VirtualCluster) -> list[list[tuple[str, str]]]:

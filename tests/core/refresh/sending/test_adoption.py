@@ -13,7 +13,7 @@ from csidriver.core.refresh.reconcile import recover_spooled
 from csidriver.core.refresh.state import RefreshContext
 from tests.core.refresh.grants import jwt, token_document
 from tests.core.refresh.hooks import once
-from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put, put_client, served
+from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put_client, served
 from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
 from tests.core.refresh.virtual_server import START
 
@@ -52,13 +52,13 @@ class TestEdits:
         assert served(cluster) == "issued-2"
         assert len(forms(cluster)[1]) == 2
         cluster.now += RESEED_INTERVAL
-        put(cluster, CLIENT | {"clientID": "second"})
+        cluster.put(CLIENT | {"clientID": "second"})
         edited(running)
         assert [client for _, client, _ in cluster.server.forms] == ["robot", "robot", "second"]
 
     def test_another_secret_counts_from_the_next_request(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
-        put(cluster, CLIENT | {"clientSecret": "better"})
+        cluster.put(CLIENT | {"clientSecret": "better"})
         edited(running)
         assert served(cluster) == "issued-1"
         running.run_for(LIFE)
@@ -113,7 +113,7 @@ class TestTheIssuer:
 
     def test_a_refresh_token_beside_it_binds_both(self, cluster: VirtualCluster) -> None:
         oauth = document("alice-0", access_token=jwt(iss="https://elsewhere.example"))
-        put(cluster, CLIENT | {"oauth": oauth}, grant_type="client_credentials")
+        cluster.put(CLIENT | {"oauth": oauth}, grant_type="client_credentials")
         process(cluster).reconcile()
         assert cluster.status() == "Misconfigured"
         assert forms(cluster) == []
@@ -123,7 +123,7 @@ class TestRefreshTokens:
     """A refresh token stays in the grant and is not sent by another grant type."""
 
     def switched(self, cluster: VirtualCluster) -> Process:
-        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))})
+        cluster.put(CLIENT | {"oauth": document(cluster.server.login("alice"))})
         running = process(cluster)
         running.reconcile()
         running.run_for(60)
@@ -133,7 +133,7 @@ class TestRefreshTokens:
 
     def annotate(self, cluster: VirtualCluster, grant_type: str | None) -> None:
         data = cluster.source().data
-        put(cluster, {k: v.reveal() for k, v in data.items()}, grant_type=grant_type)
+        cluster.put({k: v.reveal() for k, v in data.items()}, grant_type=grant_type)
 
     def test_it_stays_and_is_neither_sent_nor_a_duplicate(self, cluster: VirtualCluster) -> None:
         running = self.switched(cluster)
@@ -159,7 +159,7 @@ class TestRefreshTokens:
 
     def test_a_bad_document_does_not_switch_back(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
-        put(cluster, CLIENT, grant_type=None)
+        cluster.put(CLIENT, grant_type=None)
         edited(running)
         assert cluster.status() == "Invalid"
         running.run_for(LIFE)
@@ -168,7 +168,7 @@ class TestRefreshTokens:
     def test_a_new_one_is_kept_for_later(self, cluster: VirtualCluster) -> None:
         running = self.switched(cluster)
         cluster.now += 60
-        put(cluster, CLIENT | {"oauth": document(cluster.server.login("bob"))})
+        cluster.put(CLIENT | {"oauth": document(cluster.server.login("bob"))})
         edited(running)
         assert '"bob-0"' in cluster.source().data["oauth"].reveal()
         cluster.now += 60
@@ -178,7 +178,7 @@ class TestRefreshTokens:
         assert served(cluster) == "at-bob-1"
 
     def test_another_issuer_is_refused(self, cluster: VirtualCluster) -> None:
-        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))}, issuer="other")
+        cluster.put(CLIENT | {"oauth": document(cluster.server.login("alice"))}, issuer="other")
         running = process(cluster, OTHER)
         running.reconcile()
         running.run_for(60)
@@ -190,7 +190,7 @@ class TestRefreshTokens:
         assert forms(cluster) == []
 
     def test_a_reply_of_the_last_request_is_stored_before(self, cluster: VirtualCluster) -> None:
-        put(cluster, CLIENT | {"oauth": document(cluster.server.login("alice"))})
+        cluster.put(CLIENT | {"oauth": document(cluster.server.login("alice"))})
         running = process(cluster)
         running.reconcile()
         running.run_for(60)
@@ -254,14 +254,14 @@ def test_an_unknown_grant_type_is_invalid(cluster: VirtualCluster) -> None:
 def test_an_access_token_that_a_user_put_in_is_not_used(cluster: VirtualCluster) -> None:
     users = jwt(iat=START - 1, exp=START + LIFE)
     oauth = document(cluster.server.login("alice"), access_token=users)
-    put(cluster, CLIENT | {"oauth": oauth}, grant_type="client_credentials")
+    cluster.put(CLIENT | {"oauth": oauth}, grant_type="client_credentials")
     cluster.server.alive = False
     process(cluster).reconcile()
     assert served(cluster) == ""
 
 
 def test_what_is_no_document_is_not_overwritten(cluster: VirtualCluster) -> None:
-    put(cluster, CLIENT | {"oauth": "precious"}, grant_type="client_credentials")
+    cluster.put(CLIENT | {"oauth": "precious"}, grant_type="client_credentials")
     process(cluster).reconcile()
     assert cluster.status() == "Invalid"
     assert cluster.source().data["oauth"].reveal() == "precious"

@@ -22,7 +22,6 @@ from tests.core.refresh.sending.sources import (
     OPEN,
     forms,
     process,
-    put,
     put_client,
     put_derived,
     served,
@@ -48,7 +47,7 @@ class Pair:
         return self
 
     def put_login(self, name: str) -> None:
-        put(self.cluster, CLIENT | {"oauth": document(self.cluster.server.login(name))}, LOGIN)
+        self.cluster.put(CLIENT | {"oauth": document(self.cluster.server.login(name))}, LOGIN)
 
     def login_as(self, name: str) -> None:
         """Reconcile a new login."""
@@ -154,12 +153,12 @@ class TestTheQuietLife:
         pair = Pair(cluster)
         pair.put_login("alice")
         own = {"clientID": "second", "clientSecret": "x"}
-        put(cluster, own, grant_type="token-exchange", login=LOGIN.name)
+        cluster.put(own, grant_type="token-exchange", login=LOGIN.name)
         pair.reconcile()
         assert [client for _, client, _ in cluster.server.forms] == ["second"]
 
     def test_a_secret_of_no_client_is_not_ignored(self, cluster: VirtualCluster) -> None:
-        put(cluster, {"clientId": "x", "clientSecret": "x"}, grant_type="token-exchange", login="l")
+        cluster.put({"clientId": "x", "clientSecret": "x"}, grant_type="token-exchange", login="l")
         process(cluster).reconcile()
         assert cluster.status() == "Invalid"
         assert "key clientID is missing or empty; is it what 'clientId' means?" in cluster.message()
@@ -227,7 +226,7 @@ class TestWaiting:
         assert pair.waits("is NeedsReauth"), "whether or not its last token still lives"
         cluster.logins[LOGIN] = login
         cluster.server.script.clear()
-        put(cluster, CLIENT | {"oauth": document("of nobody")}, LOGIN)
+        cluster.put(CLIENT | {"oauth": document("of nobody")}, LOGIN)
         pair.event(pair.login)
         assert cluster.status(LOGIN) == "NeedsReauth"
         assert pair.waits("is NeedsReauth")
@@ -290,7 +289,7 @@ class TestDeletion:
 class TestDepth:
     def test_two_do_not_wait_for_each_other(self, cluster: VirtualCluster) -> None:
         put_derived(cluster)
-        put(cluster, {}, LOGIN, grant_type="token-exchange", login=REF.name)
+        cluster.put({}, LOGIN, grant_type="token-exchange", login=REF.name)
         for ref in (REF, LOGIN):
             process(cluster, ref=ref).reconcile()
             assert cluster.status(ref) == "Misconfigured"
@@ -299,7 +298,7 @@ class TestDepth:
     @pytest.mark.usefixtures("pair")
     def test_a_derived_token_is_no_login(self, cluster: VirtualCluster) -> None:
         third = SourceRef("physics", "third")
-        put(cluster, {}, third, grant_type="token-exchange", login=REF.name)
+        cluster.put({}, third, grant_type="token-exchange", login=REF.name)
         process(cluster, ref=third).reconcile()
         assert cluster.status(third) == "Misconfigured"
         assert f"names Secret {REF.name}" in cluster.message(third)
@@ -308,7 +307,7 @@ class TestDepth:
     def test_a_login_that_becomes_a_derived_token_is_none(self, pair: Pair) -> None:
         cluster = pair.cluster
         cluster.now += RESEED_INTERVAL
-        put(cluster, CLIENT, LOGIN, grant_type="token-exchange", login=REF.name)
+        cluster.put(CLIENT, LOGIN, grant_type="token-exchange", login=REF.name)
         pair.event(pair.login)
         pair.run_for(3 * LIFE)
         assert len(forms(cluster)) <= 2, "the login's last token is used while it lives"

@@ -13,7 +13,7 @@ from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, NoIssuer
 from tests.core.refresh.grants import ADOPTED
-from tests.core.refresh.sending.sources import LOGIN, forms, process, put, put_derived
+from tests.core.refresh.sending.sources import LOGIN, forms, process, put_derived
 from tests.core.refresh.sending.test_derived import Pair
 from tests.core.refresh.virtual_cluster import LIFE, REF, VirtualCluster, document
 
@@ -63,9 +63,9 @@ def test_it_holds_for_every_grant(
     cluster = VirtualCluster()
     keys = {"clientID": "robot", "clientSecret": secret}
     if repeats:
-        put(cluster, keys, grant_type="client_credentials")
+        cluster.put(keys, grant_type="client_credentials")
     else:
-        put(cluster, keys | {"oauth": document(cluster.server.login("alice"))})
+        cluster.put(keys | {"oauth": document(cluster.server.login("alice"))})
     process(cluster, issuer).reconcile()
     assert cluster.status() == expected, cluster.message()
     sent = len(forms(cluster)) + len(cluster.server.presented)
@@ -74,7 +74,7 @@ def test_it_holds_for_every_grant(
 
 def test_a_client_that_is_taken_away_sends_nothing_more() -> None:
     cluster = VirtualCluster()
-    put(cluster, {"clientID": "robot"}, grant_type="client_credentials")
+    cluster.put({"clientID": "robot"}, grant_type="client_credentials")
     running = process(cluster, TRUSTED)
     running.reconcile()
     running.issuer = replace(TRUSTED, clients=())
@@ -92,11 +92,11 @@ def test_a_login_lends_no_client_that_it_may_not_send_itself(edit: dict[str, str
     other = OperatorClient("other", ("biology",))
     pair = Pair(cluster, replace(TRUSTED, clients=(*TRUSTED.clients, other)))
     keys = {"clientID": "robot", "oauth": document(cluster.server.login("alice"))}
-    put(cluster, keys, LOGIN)
+    cluster.put(keys, LOGIN)
     put_derived(cluster)
     pair.reconcile()
     seen = cluster.source(LOGIN)
-    put(cluster, keys | {"oauth": seen.data["oauth"].reveal()} | edit, LOGIN)
+    cluster.put(keys | {"oauth": seen.data["oauth"].reveal()} | edit, LOGIN)
     pair.event(pair.login)
     pair.run_for(2 * LIFE)
     assert [client for _, client, _ in cluster.server.forms] == ["robot"]

@@ -13,7 +13,7 @@ from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh.sending.params import parse_login, parse_params, refused_param
 from csidriver.errors import InvalidSettings
-from tests.core.refresh.sending.sources import CLIENT, LOGIN, OPEN, forms, process, put, put_client
+from tests.core.refresh.sending.sources import CLIENT, LOGIN, OPEN, forms, process, put_client
 from tests.core.refresh.virtual_cluster import VirtualCluster
 
 CLIENTS = GrantType.CLIENT_CREDENTIALS
@@ -158,7 +158,7 @@ def test_no_annotation_reaches_a_field_that_the_operator_does_not_allow(
         notes = {"login": LOGIN.name} | notes
     else:
         notes.pop("login", None)
-    put(cluster, CLIENT, grant_type=grant_type, **notes)
+    cluster.put(CLIENT, grant_type=grant_type, **notes)
     process(cluster, issuer).reconcile()
     for form in forms(cluster)[1:]:
         own_fields = OWN_FIELDS[grant_type]
