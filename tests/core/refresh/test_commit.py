@@ -35,16 +35,10 @@ SAME_RT = after_success(INTENT, token_document(access_token="a"), START, ISSUER)
 @pytest.mark.parametrize(
     ("stored", "after", "wanted"),
     [
-        pytest.param(INTENT, AFTER, True, id="foreign write"),
-        pytest.param(TAKEN, AFTER, True, id="taken over, tokens in hand"),
         pytest.param(TAKEN, REFUSED, False, id="taken over, nothing in hand"),
         pytest.param(AFTER, AFTER, False, id="our patch arrived"),
         pytest.param(SAME_RT, SAME_RT, False, id="arrived without rotation"),
-        pytest.param(PEER, AFTER, False, id="a peer exchanged it"),
         pytest.param(PEER, REFUSED, False, id="a peer did better"),
-        pytest.param(
-            adopt(parsed_source("human"), ISSUER, START, INTENT), AFTER, False, id="reseeded"
-        ),
     ],
 )
 def test_conflicts_at_commit(stored: Grant, after: Grant, *, wanted: bool) -> None:

@@ -44,13 +44,6 @@ class TestSlots:
         assert after.grant.status is status
         assert bool(cluster.slots) is (pause == 0.0)
 
-    def test_who_has_to_wait_comes_again_when_told(self, process: Process) -> None:
-        process.cluster.pauses.append(7.5)
-        assert process.reconcile().next_reconcile == START + 7.5
-        assert process.cluster.server.presented == []
-        process.run_for(7.5)
-        assert process.cluster.live() == "alice-1"
-
     @pytest.mark.parametrize(
         ("kind", "error", "on"),
         [
