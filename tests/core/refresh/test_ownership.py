@@ -209,8 +209,7 @@ def test_a_grant_of_an_earlier_release_takes_no_later_namespace(running: Process
     sent = cluster.server.tokens()
     del cluster.secrets[SOURCE]
     cluster.namespace_uids[REF.namespace] = uid
-    process = running.restarted()
-    process.reconcile()
+    process = running.restarted_for(0)
     cluster.namespace_uids[REF.namespace] = "another-uid"
     process.edit(document("alice-0"))
     process.run_for(2 * LIFE)

@@ -55,9 +55,7 @@ class TestForeignIntent:
         assert announced.intent is not None
         void = replace(announced, intent=replace(announced.intent, refresh_token_hash="another"))
         cluster._store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(void)))
-        fresh = running.restarted()
-        fresh.reconcile()
-        fresh.run_for(LIFE)
+        running.restarted_for(LIFE)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
     def test_a_window_is_counted_by_this_processs_clock(self, cluster: VirtualCluster) -> None:
@@ -116,9 +114,7 @@ class TestGivenUp:
         cluster = running.cluster
         running.die_after(is_spooled_reply)
         kept = dict(cluster.spool)
-        peer = Process(cluster, holder="pod-2").restarted()
-        peer.reconcile()
-        peer.run_for(seconds)
+        Process(cluster, holder="pod-2").restarted_for(seconds)
         cluster.spool.clear()
         cluster.spool.update(kept)
 
@@ -131,8 +127,7 @@ class TestGivenUp:
         self.give_up(running, 1200 if introspects else 200)
         given_up = Status.LOST_ROTATION if introspects else Status.UNCERTAIN
         assert cluster.companion().status is given_up
-        fresh = running.restarted()
-        fresh.reconcile()
+        fresh = running.restarted_for(0)
         assert cluster.live() == cluster.mirrored() == "alice-2"
         assert REF not in cluster.spool
         fresh.run_for(LIFE / 4)

@@ -36,9 +36,7 @@ def test_a_new_value_refreshes_at_once_and_only_once(running: Process) -> None:
 def test_the_least_time_between_two_sends_is_kept_also_by_a_restart(running: Process) -> None:
     ask(running, after=3.0)
     assert running.cluster.note(annotations.NEXT_REFRESH) == format_rfc3339(START + 10)
-    fresh = running.restarted()
-    fresh.reconcile()
-    fresh.run_for(60)
+    running.restarted_for(60)
     assert [at - START for at, _ in running.cluster.server.presented] == [0.0, 10.0]
 
 

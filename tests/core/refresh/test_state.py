@@ -35,9 +35,7 @@ class TestRestored:
         cluster._store(replace(stored, data={k: v for k, v in stored.data.items() if k != "oauth"}))
         process = Process(cluster)
         process.reconcile()
-        fresh = process.restarted()
-        fresh.reconcile()
-        fresh.run_for(LIFE)
+        process.restarted_for(LIFE)
         assert cluster.live() == "alice-2"
         assert '"alice-2"' in cluster.source().data["oauth2"].reveal()
         assert "oauth" not in cluster.source().data
@@ -57,9 +55,7 @@ class TestRestored:
 
     def test_a_source_that_went_while_nobody_watched_is_noticed(self, running: Process) -> None:
         del running.cluster.secrets[SOURCE]
-        fresh = running.restarted()
-        fresh.reconcile()
-        fresh.run_for(601)
+        running.restarted_for(601)
         assert running.cluster.secrets == {}
 
     def test_what_a_crash_left_unwritten_is_written_without_a_read(self, running: Process) -> None:
@@ -89,9 +85,7 @@ class TestRestored:
         running.run_for(LIFE)
         assert cluster.warning() == "MirrorRefused"
         cluster.immutable.clear()
-        fresh = running.restarted()
-        fresh.reconcile()
-        fresh.run_for(LIFE)
+        running.restarted_for(LIFE)
         assert cluster.warning() == ""
         assert cluster.mirrored() == cluster.live()
         assert cluster.reasons().count("Ready") == 1, "and nothing is told twice"
@@ -102,17 +96,14 @@ class TestRestored:
         broken = '{"refresh_token": "bob-0",'
         running.edit(broken)
         assert cluster.status() == "Invalid"
-        fresh = running.restarted()
-        fresh.reconcile()
-        fresh.run_for(LIFE)
+        running.restarted_for(LIFE)
         assert cluster.source().data["oauth"].reveal() == broken
         assert cluster.status() == "Invalid"
         assert cluster.live() != "alice-1"
 
     def test_ones_own_note_does_not_hide_another_issuer(self, running: Process) -> None:
         running.edit(document("alice-1"), issuer="elsewhere")
-        fresh = running.restarted()
-        fresh.reconcile()
+        fresh = running.restarted_for(0)
         running.cluster.now += LIFE
         fresh.reconcile()
         assert running.cluster.server.tokens() == ["alice-0"]

@@ -371,6 +371,13 @@ class Process:
         fresh.restart()
         return fresh
 
+    def restarted_for(self, seconds: float) -> "Process":
+        """Return a new process that has looked after the token for so long."""
+        fresh = self.restarted()
+        fresh.reconcile()
+        fresh.run_for(seconds)
+        return fresh
+
     def edit(self, text: str, **keys: str) -> None:
         """Reconcile what a user applies."""
         self.cluster.apply(text, ref=self.ref, **keys)
@@ -395,10 +402,7 @@ class Process:
 
     def peer(self, seconds: float = 0.0) -> "Process":
         """Return another replica, which has looked after the token for so long."""
-        peer = Process(self.cluster, holder="pod-2", issuer=self.issuer)
-        peer.reconcile()
-        peer.run_for(seconds)
-        return peer
+        return Process(self.cluster, holder="pod-2", issuer=self.issuer).restarted_for(seconds)
 
     def die_after(self, when: Callable[[Effect[Any]], bool]) -> None:
         """End at the next refresh, right after such an effect."""

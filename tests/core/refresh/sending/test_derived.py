@@ -245,8 +245,7 @@ class TestDeletion:
         assert cluster.status() == "WaitsForLogin"
         assert served(cluster) == ""
         assert cluster.grant().expires_at == 0.0
-        fresh = pair.derived.restarted()
-        fresh.reconcile()
+        fresh = pair.derived.restarted_for(0)
         assert cluster.cost(lambda: fresh.run_for(5 * RECHECK_SECONDS))[1] == 0
         fresh.run_for(LIFE)
         assert served(cluster) == ""
