@@ -7,13 +7,13 @@ import pytest
 
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
-from csidriver.core.oauth.token_response import Failure, TokenResponse
+from csidriver.core.oauth.token_response import Failure
 from csidriver.core.refresh.effects import Effect, GetSecret, Introspect, PatchSecret, RequestToken
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from csidriver.errors import StoreRefused
 from tests.core.refresh.hooks import once
-from tests.core.refresh.virtual_cluster import ISSUER, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_cluster import ISSUER, REF, Process, VirtualCluster
 from tests.core.refresh.virtual_server import LOST_BEFORE, answer
 
 MINUTE = 60.0
@@ -70,21 +70,12 @@ class TestB1:
 
 
 class TestB2:
-    @pytest.mark.parametrize("status", [401, 403])
-    def test_an_expired_token_is_not_ready(self, short_lived: Process, status: int) -> None:
+    def test_an_expired_token_is_not_ready(self, short_lived: Process) -> None:
         cluster = short_lived.cluster
-        cluster.server.script += [answer(status, {})] * 1000
+        cluster.server.script += [answer(403, {})] * 1000
         expires_at = cluster.grant().expires_at
         short_lived.run_for(expires_at - lead_time(MINUTE) / 2 - cluster.now + 0.1)
-        assert cluster.companion().status is not Status.READY
-        assert cluster.status() == cluster.companion().status.value
-
-    def test_neither_is_one_that_only_waits(self, short_lived: Process) -> None:
-        cluster = short_lived.cluster
-        cluster.pauses += [3600.0] * 3
-        short_lived.run_for(cluster.grant().expires_at - cluster.now)
-        assert cluster.companion().status is Status.ISSUER_UNAVAILABLE
-        assert cluster.status() == Status.ISSUER_UNAVAILABLE.value
+        assert cluster.shown() == "IssuerUnavailable"
 
     @pytest.mark.parametrize("what", [GetSecret, PatchSecret])
     def test_neither_is_one_whose_objects_are_refused(
@@ -103,21 +94,6 @@ class TestB2:
         with pytest.raises(StoreRefused):
             short_lived.reconcile(event=True)
         assert cluster.companion().status is Status.ISSUER_UNAVAILABLE
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [answer(400, {}), answer(403, {}), answer(404, {}), Failure(FailureReason.TLS)],
-    ids=["400", "403", "404", "tls"],
-)
-def test_b3_a_glitch_costs_a_minute_at_most(short_lived: Process, fault: TokenResponse) -> None:
-    cluster = short_lived.cluster
-    cluster.server.script += [fault] * 1000
-    short_lived.run_for(300.0)
-    cluster.server.script.clear()
-    short_lived.run_for(60)
-    assert cluster.live() != "alice-1"
-    assert cluster.companion().status is Status.READY
 
 
 class TestTimeOfARequest:
@@ -201,21 +177,3 @@ class TestTimeOfARequest:
         assert cluster.live() == "alice-2"
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
         assert cluster.spool == {}
-
-
-def test_the_end_of_a_session_is_no_lost_rotation(cluster: VirtualCluster) -> None:
-    """B18, input 2: the last answers of a session get lost, and then it has ended."""
-    server = cluster.server
-    server.lifetime = MINUTE
-    cluster.apply(document(server.login("bob")))
-    reply = {"access_token": "a", "refresh_token": "bob-0", "expires_in": MINUTE}
-    server.script.append(answer(200, reply | {"refresh_expires_in": 50}))
-    process = Process(cluster, issuer=NO_INTROSPECTION)
-    process.reconcile()
-    server.script.append(LOST_BEFORE)
-    process.run_for(40)
-    assert cluster.companion().status is Status.UNCERTAIN
-    server.families.clear()
-    process.run_for(600)
-    assert cluster.companion().status is Status.NEEDS_REAUTH
-    assert process.state.next_reconcile is None

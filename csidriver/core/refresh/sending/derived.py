@@ -24,10 +24,10 @@ _AUDIENCES = ("audience", "resource")
 
 def find_login(ref: SourceRef, name: str) -> Effects[Grant | None]:
     """Return the login's grant, None without one. Raises NoIssuer if it cannot be a login."""
-    login = None
-    if name != ref.name:
-        login = yield from FindLogin(ref, SourceRef(ref.namespace, name))
-    if name == ref.name or (login and login.grant_type is GrantType.TOKEN_EXCHANGE):
+    if name == ref.name:
+        raise _nested(name)
+    login = yield from FindLogin(ref, SourceRef(ref.namespace, name))
+    if login and login.grant_type is GrantType.TOKEN_EXCHANGE:
         raise _nested(name)
     return login
 
