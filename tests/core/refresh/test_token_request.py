@@ -146,7 +146,6 @@ REPLIES: dict[str, Any] = {
     [
         pytest.param(0.0, True, id="strict"),
         pytest.param(60.0, False, id="window"),
-        pytest.param(math.inf, False, id="unlimited"),
     ],
 )
 @pytest.mark.parametrize("name", REPLIES)

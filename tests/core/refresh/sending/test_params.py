@@ -140,7 +140,7 @@ OWN_FIELDS = {
 GRANT_TYPES = [*OWN_FIELDS, "refresh_token", "password"]
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.sampled_from(GRANT_TYPES), NOTES, NAMES, NAMES)
 def test_no_annotation_reaches_a_field_that_the_operator_does_not_allow(
     grant_type: str, notes: dict[str, str], allowed: list[str], own: list[str]
