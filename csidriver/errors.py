@@ -5,7 +5,7 @@ body or a reply. The adapters turn exceptions of libraries into these errors and
 no other code catches exceptions of libraries.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class DriverError(Exception):
@@ -108,3 +108,12 @@ class StoreUnavailable(StoreError):
 
 class SpoolFailed(DriverError):
     """A spool that cannot be written or read."""
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes, however the libraries have linked them."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        linked = (getattr(link, "reason", None), link.__cause__, link.__context__, *link.args)
+        link = next((each for each in linked if isinstance(each, BaseException)), None)

@@ -10,6 +10,7 @@ import yaml
 
 from csidriver.core.oauth.issuers import Issuers
 from csidriver.errors import InvalidSettings
+from csidriver.files import stamp
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ class IssuerFiles:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self._lock = threading.Lock()
-        self._fingerprints: tuple[tuple[str, int, int, int], ...] | None = None
+        self._fingerprints: list[tuple[Path, object]] | None = None
         self._issuers = Issuers()
 
     def current(self) -> Issuers:
@@ -30,7 +31,7 @@ class IssuerFiles:
         first time it raises InvalidSettings.
         """
         with self._lock:
-            fingerprints = tuple(_fingerprint(file) for file in self._files())
+            fingerprints = [(file, _stamp(file)) for file in self._files()]
             if fingerprints == self._fingerprints:
                 return self._issuers
             try:
@@ -55,12 +56,11 @@ class IssuerFiles:
         return files
 
 
-def _fingerprint(file: Path) -> tuple[str, int, int, int]:
+def _stamp(file: Path) -> object:
     try:
-        status = file.stat()
+        return stamp(file.stat())
     except OSError:
-        return (str(file), 0, 0, 0)
-    return (str(file), status.st_mtime_ns, status.st_ino, status.st_size)
+        return None
 
 
 def _load(path: Path) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from csidriver.errors import InvalidSettings
+from csidriver.files import stamp
 from csidriver.node.health import is_served
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class GrpcServer:
             status = self.socket.lstat()
         except OSError:
             return True
-        ours = self._ours is not None and _stamp(status) == _stamp(self._ours)
+        ours = self._ours is not None and stamp(status) == stamp(self._ours)
         return not ours and not is_served(self.socket)
 
     def stop(self, grace: float) -> None:
@@ -81,10 +82,5 @@ class GrpcServer:
 
 def remove_if_ours(path: Path, ours: os.stat_result) -> None:
     with contextlib.suppress(OSError):  # also if its folder is gone
-        if _stamp(path.lstat()) == _stamp(ours):
+        if stamp(path.lstat()) == stamp(ours):
             path.unlink()
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    # The inode alone is not enough: a new file may get the number of a removed one.
-    return status.st_ino, status.st_mtime_ns

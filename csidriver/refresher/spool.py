@@ -17,7 +17,7 @@ from csidriver.core.oauth.token_document import MAX_STORED, DocumentError, Token
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import SpoolFailed
-from csidriver.file_lock import FileLock
+from csidriver.files import FileLock
 
 _NAME, _LOCK = ".owner", ".lock"
 

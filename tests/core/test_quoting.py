@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csidriver.core.quoting import quote_untrusted
+from csidriver.core.quoting import nearest, quote_untrusted
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,9 @@ def test_any_text_becomes_one_line_of_printable_ascii(text: str) -> None:
     assert quote_untrusted(text).isprintable()
     # An escape such as \U0001e2fa takes ten characters for one.
     assert len(quote_untrusted(text)) <= 642
+
+
+def test_the_nearest_word_is_found_and_no_long_one_is_looked_at() -> None:
+    assert nearest("secretname", ["secretName", "fileName"]) == "secretName"
+    assert nearest("colour", ["secretName"]) == ""
+    assert nearest("x" * 65, ["x" * 64]) == nearest("x" * 64, ["x" * 65]) == ""

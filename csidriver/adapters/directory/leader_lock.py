@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from csidriver.adapters.directory.object_files import store_errors
-from csidriver.file_lock import FileLock
+from csidriver.files import FileLock
 
 
 class FolderLock:

@@ -17,7 +17,7 @@ import yaml
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.errors import StoreRefused, StoreUnavailable
-from csidriver.file_lock import FileLock
+from csidriver.files import FileLock
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -27,7 +27,7 @@ from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES, parse_ob
 from csidriver.adapters.kubernetes.request import ApiRequest
 from csidriver.core.names import FIELD_MANAGER
 from csidriver.core.sensitive import Sensitive
-from csidriver.errors import StoreError, StoreUnavailable
+from csidriver.errors import StoreError, StoreUnavailable, chain
 
 # A peer that has vanished is noticed after half a minute, whether bytes of ours are on the way
 # (user timeout, milliseconds) or not (probes, seconds).
@@ -202,11 +202,7 @@ def server_time(response: urllib3.BaseHTTPResponse) -> float | None:
 
 def _reason(error: Exception) -> str:
     """Return the reason of a failure in words of our own."""
-    links: list[object] = [error]
-    while isinstance(link := links[-1], BaseException) and len(links) < 10:  # noqa: PLR2004
-        inner = link.args[-1] if link.args else None
-        cause = link.__cause__ or link.__context__
-        links.append(cause or getattr(link, "reason", None) or inner)
+    links = list(chain(error))
     for error_type, reason in _REASONS.items():
         if any(isinstance(link, error_type) for link in links):
             return reason

@@ -13,7 +13,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import requests
@@ -24,6 +24,7 @@ from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.sensitive import Sensitive
+from csidriver.errors import chain
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ def _read_body(response: requests.Response) -> tuple[Sensitive, bool]:
 
 
 def _failure_reason(error: Exception, *, sent: bool) -> FailureReason:
-    if any(_is_certificate_refused(link) for link in _error_chain(error)):
+    if any(_is_certificate_refused(link) for link in chain(error)):
         return FailureReason.TLS
     return FailureReason.NO_ANSWER if sent else FailureReason.UNREACHABLE
 
@@ -184,12 +185,3 @@ def _is_certificate_refused(error: BaseException) -> bool:
     if isinstance(error, ssl.SSLCertVerificationError):
         return True
     return isinstance(error, ssl.SSLError) and bool(_CERTIFICATE_ALERT.search(error.reason or ""))
-
-
-def _error_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, however the libraries have linked them."""
-    link: object = error
-    while isinstance(link, BaseException):
-        yield link
-        inner = link.args[0] if link.args else None
-        link = getattr(link, "reason", None) or link.__cause__ or link.__context__ or inner

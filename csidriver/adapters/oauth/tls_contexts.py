@@ -5,14 +5,14 @@ from pathlib import Path
 
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 
-_Version = tuple[int, int, int]
+from csidriver.files import stamp
 
 
 class TlsContexts:
     """A cache: reading a file of CA certificates takes 40 ms, too long for every request."""
 
     def __init__(self) -> None:
-        self._contexts: dict[str, tuple[_Version, ssl.SSLContext]] = {}
+        self._contexts: dict[str, tuple[object, ssl.SSLContext]] = {}
 
     def context(self, ca_file: str) -> ssl.SSLContext:
         """Return a context that trusts the CAs of a file, those of requests if it is "".
@@ -20,8 +20,7 @@ class TlsContexts:
         Raises OSError (ssl.SSLError is one) if the file cannot be used.
         """
         path = ca_file or DEFAULT_CA_BUNDLE_PATH
-        found = Path(path).stat()
-        version = found.st_mtime_ns, found.st_size, found.st_ino
+        version = stamp(Path(path).stat())
         cached_version, context = self._contexts.get(ca_file, (None, None))
         if context is None or cached_version != version:
             context = _new_context(path)

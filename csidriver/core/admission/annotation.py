@@ -7,15 +7,14 @@ a token that was pasted into the wrong field.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, NoReturn
 
 from csidriver.core.kubernetes.validation import LONGEST_NAME, is_dns1123_subdomain
 from csidriver.core.names import DRIVER_NAME
-from csidriver.core.quoting import quote_untrusted
+from csidriver.core.quoting import nearest, quote_untrusted
 
 MOUNT_FOLDER = "/tmp"  # noqa: S108 - in the user's container, as the announced system has it
 
@@ -31,8 +30,6 @@ _LONGEST = 256 << 10
 # similar words is slow.
 _MOST_ENTRIES = 100
 _MOST_UNKNOWN = 16
-# No longer word is similar to the name of a field.
-_LONGEST_FIELD = 64
 
 # The annotation is JSON, so texts about it use the quotes of JSON.
 quoted = partial(quote_untrusted, mark='"')
@@ -174,7 +171,7 @@ def _problems(entry: _JsonObject) -> Iterator[str]:
     unknown = [key for key in fields if key not in _KNOWN]
     for key in _REQUIRED:
         if key not in fields:
-            near = _nearest(key, unknown[:_MOST_UNKNOWN])
+            near = nearest(key, unknown[:_MOST_UNKNOWN])
             cure = f"is it what {quoted(near)} means?" if near else "add it"
             yield f'field "{key}" is missing; {cure}'
     for key in _NAMES:
@@ -195,13 +192,6 @@ def _warnings(entry: _JsonObject) -> Iterator[str]:
         yield f"given more than once: {keys}; the last one counts"
     unknown = [key for key in entry.fields if key not in _KNOWN]
     for key in unknown[:_MOST_UNKNOWN]:
-        near = _nearest(key, _KNOWN)
+        near = nearest(key, _KNOWN)
         hint = f'; did you mean "{near}"?' if near else ""
         yield f"unknown field {quoted(key)} is ignored{hint}"
-
-
-def _nearest(word: str, words: Sequence[str]) -> str:
-    if len(word) > _LONGEST_FIELD:
-        return ""
-    short = [candidate for candidate in words if len(candidate) <= _LONGEST_FIELD]
-    return next(iter(get_close_matches(word, short, n=1)), "")

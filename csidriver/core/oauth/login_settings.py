@@ -1,10 +1,11 @@
 """An issuer's `login`: the public client with which users log in from their own machines."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from csidriver.core.quoting import nearest
 
 # Characters of RFC 6749 appendix A.1 and A.4.
 _CLIENT_ID = re.compile(r"[ -~]{1,512}", re.ASCII)
@@ -53,8 +54,8 @@ class LoginSettings:
 
 def unknown_key(key: object, known: Iterable[str]) -> str:
     """Return the problem of a key that is not known, with a known one of similar spelling."""
-    near = difflib.get_close_matches(str(key), known, n=1)
-    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = nearest(str(key), known)
+    return f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
 
 
 def _faults(params: Any) -> list[str]:

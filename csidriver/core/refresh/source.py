@@ -1,7 +1,6 @@
 """The source: parser of a user's annotated Secret."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from csidriver.core import annotations
 from csidriver.core.annotations import MAX_DOCUMENT
@@ -13,6 +12,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.request_settings import Params
 from csidriver.core.oauth.token_document import BYTE_ORDER_MARK, DocumentError, TokenDocument
+from csidriver.core.quoting import nearest
 from csidriver.core.refresh.sending.params import parse_login, parse_params
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret
@@ -150,8 +150,8 @@ def _similar_key(secret: Secret, key: str) -> str:
     """Return a hint at an unknown key of similar spelling, which no token has."""
     unknown = sorted(set(secret.data).difference(_KEYS))[:_MOST_COMPARED]
     words = {name.lower(): name for name in unknown}
-    near = get_close_matches(key.lower(), words, n=1)
-    return f"; is it what {words[near[0]]!r} means?" if near else ""
+    near = nearest(key.lower(), words)
+    return f"; is it what {words[near]!r} means?" if near else ""
 
 
 def _credential(secret: Secret, key: str, problems: list[str]) -> Sensitive:

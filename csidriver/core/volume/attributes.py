@@ -3,7 +3,6 @@
 Texts quote keys, but never an invalid value: it may be a token in the wrong attribute.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 from csidriver.core.kubernetes.validation import is_dns1123_subdomain
 from csidriver.core.names import KUBELET_PREFIX
-from csidriver.core.quoting import quote_untrusted
+from csidriver.core.quoting import nearest, quote_untrusted
 from csidriver.core.volume.template import DEFAULT, Template
 from csidriver.errors import InvalidRequest, InvalidTemplate
 
@@ -130,8 +129,8 @@ def _unknown(given: Mapping[str, str]) -> list[str]:
     problems = []
     unknown = sorted(set(given) - set(KEYS))
     for key in unknown[:_MAX_UNKNOWN]:
-        near = difflib.get_close_matches(key, KEYS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(KEYS)}"
+        near = nearest(key, KEYS)
+        hint = f"; did you mean {near}?" if near else f"; known keys: {', '.join(KEYS)}"
         problems.append(f"{quote_untrusted(key)} is unknown{hint}")
     if len(unknown) > _MAX_UNKNOWN:
         problems.append(f"{len(unknown) - _MAX_UNKNOWN} more keys are unknown")

@@ -1,12 +1,24 @@
-"""A lock between processes of one machine; the kernel frees it when its process ends."""
+"""Files of this machine: locks between its processes, and whether a file has changed."""
 
 import fcntl
 import os
 from pathlib import Path
 
 
+def stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what differs for another file of a name, and for one that was written again.
+
+    The inode alone is not enough: a new file may get the number of a removed one. Nor is the time:
+    all writes of some milliseconds have the same.
+    """
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
 class FileLock:
-    """The lock of a file, which is made if there is none. Not for several threads."""
+    """The lock of a file, which is made if there is none. Not for several threads.
+
+    The kernel frees it when its process ends.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
