@@ -1,7 +1,5 @@
 """The webhook as a process that needs no API server: its certificate comes from files."""
 
-import http.client
-import json
 import re
 import signal
 import socket
@@ -13,16 +11,15 @@ from typing import Any
 from csidriver.core.admission.certificates import Certificate
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.x509 import CertificateFactory
-from tests.core.admission.pods import ENTRY, pod_with
-from tests.core.admission.reviews import review_of
 from tests.processes import metrics_of, page_of, running
 from tests.refresher.bench import until
+from tests.webhook.served import Client
 
 PKI = CertificateFactory()
 PORT = re.compile(r"admission reviews on port ([0-9]+)")
 
 
-def put(folder: Path, authority: tuple[Certificate, Sensitive]) -> Certificate:
+def put(folder: Path, authority: tuple[Certificate, Sensitive]) -> str:
     """Write both at once, as kubelet does for a projected Secret: by replacing a link."""
     made, key = PKI.issue_serving_certificate(*authority, ["localhost"], time.time(), 3600.0)
     version = folder / made.id
@@ -32,21 +29,17 @@ def put(folder: Path, authority: tuple[Certificate, Sensitive]) -> Certificate:
     link = folder / "..new"
     link.symlink_to(version)
     link.rename(folder / "..data")
-    return made
+    return made.pem
 
 
 def asked(port: int, trust: ssl.SSLContext) -> tuple[str, Any]:
     """The certificate that is shown, and the response to a review."""
-    client = http.client.HTTPSConnection("localhost", port, timeout=20, context=trust)
-    client.connect()
-    assert isinstance(client.sock, ssl.SSLSocket)
-    shown = ssl.DER_cert_to_PEM_cert(client.sock.getpeercert(binary_form=True) or b"")
-    body = json.dumps(review_of(pod_with(ENTRY)))
-    client.request("POST", "/mutate", body, {"Content-Type": "application/json"})
-    with client.getresponse() as response:
-        told = json.loads(response.read())["response"]
-    client.close()
-    return "".join(shown.split()), told
+    address = ("localhost", port)
+    with trust.wrap_socket(socket.create_connection(address, 20), server_hostname="localhost") as s:
+        shown = ssl.DER_cert_to_PEM_cert(s.getpeercert(binary_form=True) or b"")
+        status, told = Client(s).post()
+    assert status == 200
+    return shown, told["response"]
 
 
 def test_files_are_served_and_read_again_without_a_restart_or_an_api_server(tmp_path: Path) -> None:
@@ -62,11 +55,11 @@ def test_files_are_served_and_read_again_without_a_restart_or_an_api_server(tmp_
         until(lambda: page_of(log, "readyz") == (200, "ok\n"))
         assert page_of(log, "healthz") == (200, "ok\n")
         shown, told = asked(port, trust)
-        assert shown == "".join(first.pem.split())
+        assert shown == first
         assert told["allowed"] is True
         assert told["patch"]
         second = put(tmp_path, authority)
-        until(lambda: asked(port, trust)[0] == "".join(second.pem.split()))
+        until(lambda: asked(port, trust)[0] == second)
         metrics = metrics_of(log)
         assert 'oauth2_csi_webhook_admissions_total{result="injected"}' in metrics
         assert "oauth2_csi_webhook_certificate_expiry_timestamp_seconds 1." in metrics

@@ -19,24 +19,19 @@ from csidriver.core.names import DRIVER_NAME
 POD = PodRef("alice", "web", "u-1")
 REQUEST = AccessRequest(POD, "hello-token")
 TEMPLATE = AccessRequest(POD, "page", is_template=True)
-VOLUME = {
-    "name": "token",
-    "csi": {
-        "driver": DRIVER_NAME,
-        "readOnly": True,
-        "volumeAttributes": {
-            "secretName": "hello-token",
-            "owner": "1000",
-            "templateConfigMapName": "page",
-        },
-    },
-}
+ATTRIBUTES = {"secretName": "hello-token", "owner": "1000", "templateConfigMapName": "page"}
+
+
+def volume(driver: str = DRIVER_NAME, **attributes: str) -> dict[str, Any]:
+    return {"name": "token", "csi": {"driver": driver, "volumeAttributes": attributes}}
+
+
 MANIFEST: dict[str, Any] = {
     "metadata": {"namespace": "alice", "name": "web", "uid": "u-1"},
     "spec": {
         "nodeName": "node-a",
         "serviceAccountName": "default",
-        "volumes": [{"name": "scratch", "emptyDir": {}}, VOLUME],
+        "volumes": [{"name": "scratch", "emptyDir": {}}, volume(**ATTRIBUTES)],
     },
     "status": {"phase": "Running"},
 }
@@ -81,54 +76,54 @@ def test_a_pod_on_the_node_gets_what_its_volume_names(manifest: dict[str, Any]) 
     assert reason_for(manifest) is reason_for(manifest, TEMPLATE) is None
 
 
-MIRROR = {"kubernetes.io/config.mirror": "1"}
-OTHER_DRIVER = copy.deepcopy(VOLUME)
-OTHER_DRIVER["csi"]["driver"] = "secrets-store.csi.k8s.io"  # type: ignore[index]
-ANNOTATED = {"oauth2-refresh-controller.cern.ch/to-inject": '[{"secretName": "other"}]'}
 OTHER = replace(REQUEST, name="other")
+DENIED = {
+    Denial.POD_ABSENT: {"deleted": None},
+    Denial.POD_REPLACED: {"another uid": pod(metadata__uid="u-2")},
+    Denial.OTHER_NODE: {
+        "pod of B": pod(spec__nodeName="node-b"),
+        "not bound yet": pod(spec__nodeName=DELETE),
+    },
+    Denial.STATIC_POD: {
+        "mirror": pod(metadata__annotations={"kubernetes.io/config.mirror": "1"}),
+        "no account": pod(spec__serviceAccountName=DELETE),
+    },
+    Denial.POD_ENDED: {
+        "succeeded": pod(status__phase="Succeeded"),
+        "failed": pod(status__phase="Failed"),
+    },
+    Denial.NOT_IN_POD: {
+        "another driver": pod(spec__volumes=[volume("secrets-store.csi.k8s.io", **ATTRIBUTES)]),
+        "no volumes": pod(spec__volumes=DELETE),
+        "Secret itself": pod(spec__volumes=[{"secret": {"secretName": "hello-token"}}]),
+    },
+}
 
 
 @pytest.mark.parametrize(
-    ("manifest", "request_", "reason"),
+    ("manifest", "reason"),
     [
-        pytest.param(None, REQUEST, Denial.POD_ABSENT, id="deleted"),
-        pytest.param(pod(metadata__uid="u-2"), REQUEST, Denial.POD_REPLACED, id="replaced"),
-        pytest.param(pod(spec__nodeName="node-b"), REQUEST, Denial.OTHER_NODE, id="pod of B"),
-        pytest.param(pod(spec__nodeName=DELETE), REQUEST, Denial.OTHER_NODE, id="not bound yet"),
-        pytest.param(
-            pod(metadata__annotations=MIRROR), REQUEST, Denial.STATIC_POD, id="static pod"
-        ),
-        pytest.param(
-            pod(spec__serviceAccountName=DELETE), REQUEST, Denial.STATIC_POD, id="no account"
-        ),
-        pytest.param(pod(status__phase="Succeeded"), REQUEST, Denial.POD_ENDED, id="succeeded"),
-        pytest.param(pod(status__phase="Failed"), REQUEST, Denial.POD_ENDED, id="failed"),
-        *(
-            pytest.param(MANIFEST, request, Denial.NOT_IN_POD, id=f"not its {request.name}")
-            for request in (
-                *(OTHER, replace(TEMPLATE, name="other"), replace(REQUEST, name="page")),
-                replace(TEMPLATE, name="hello-token"),
-            )
-        ),
-        pytest.param(
-            pod(metadata__annotations=ANNOTATED), OTHER, Denial.NOT_IN_POD, id="annotation"
-        ),
-        pytest.param(
-            pod(spec__volumes=[OTHER_DRIVER]), REQUEST, Denial.NOT_IN_POD, id="another driver"
-        ),
-        pytest.param(pod(spec__volumes=DELETE), REQUEST, Denial.NOT_IN_POD, id="no volumes"),
-        pytest.param(
-            pod(spec__volumes=[{"name": "x", "secret": {"secretName": "hello-token"}}]),
-            REQUEST,
-            Denial.NOT_IN_POD,
-            id="volume of the Secret itself",
-        ),
+        pytest.param(manifest, reason, id=name)
+        for reason, manifests in DENIED.items()
+        for name, manifest in manifests.items()
     ],
 )
-def test_everything_else_is_denied(
-    manifest: dict[str, Any] | None, request_: AccessRequest, reason: Denial
-) -> None:
-    assert reason_for(manifest, request_) is reason
+def test_everything_else_is_denied(manifest: dict[str, Any] | None, reason: Denial) -> None:
+    assert reason_for(manifest) is reason
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        *(OTHER, replace(REQUEST, name="page")),
+        *(replace(TEMPLATE, name=name) for name in ("other", "hello-token")),
+    ],
+    ids=repr,
+)
+def test_what_the_volumes_do_not_name_is_denied(request_: AccessRequest) -> None:
+    annotated = {"oauth2-refresh-controller.cern.ch/to-inject": '[{"secretName": "other"}]'}
+    for manifest in (MANIFEST, pod(metadata__annotations=annotated)):
+        assert reason_for(manifest, request_) is Denial.NOT_IN_POD
 
 
 def test_a_caller_without_a_node_gets_no_pod_without_a_node() -> None:

@@ -62,13 +62,9 @@ def test_values_are_read(key: str, raw: Any, field: str, wanted: Any) -> None:
         pytest.param({"issuer": ""}, "needs issuer or tokenEndpoint", id="no server"),
         pytest.param({"issuer": "http://as"}, "internal: true", id="http"),
         pytest.param({"tokenEndpoint": "x"}, "tokenEndpoint", id="endpoint"),
-        pytest.param(
-            {"introspectionEndpoint": "https://as/i"}, "tokenEndpoint only", id="introspection"
-        ),
+        pytest.param({"introspectionEndpoint": "https://as/i"}, "tokenEndpoint only", id="probe"),
         pytest.param({"clientAuth": "jwt"}, "clientAuth", id="client auth"),
-        pytest.param(
-            {"privateKey": {"kid": "1"}}, "privateKey goes with", id="key of another method"
-        ),
+        pytest.param({"privateKey": {"kid": "1"}}, "privateKey goes with", id="key"),
         pytest.param({"clientAuth": "assertion"}, "need each other", id="no assertion"),
         pytest.param({"assertion": {"file": "/f"}}, "need each other", id="unused assertion"),
         pytest.param({"assertionAudience": "x"}, "assertionAudience goes with", id="audience"),
@@ -83,10 +79,10 @@ def test_values_are_read(key: str, raw: Any, field: str, wanted: Any) -> None:
             id="clients with keys of their own",
         ),
         pytest.param({"reuse": "window"}, "reuse", id="reuse word"),
-        pytest.param({"reuse": {"window": 0}}, "reuse", id="window 0"),
-        pytest.param({"reuse": {"window": True}}, "reuse", id="window true"),
-        pytest.param({"reuse": {"window": float("nan")}}, "reuse", id="window nan"),
-        pytest.param({"reuse": {"window": 1, "x": 2}}, "reuse", id="window and more"),
+        *(
+            pytest.param({"reuse": {"window": value, **more}}, "reuse", id=f"window {value}")
+            for value, more in ((0, {}), (True, {}), (float("nan"), {}), (1, {"x": 2}))
+        ),
         pytest.param({"scope": 5}, "scope: must be a string", id="another type"),
         pytest.param({"endpointHosts": ["a/b"]}, "host:port", id="endpoint host"),
         pytest.param({"rate": 0}, "rate must be above 0", id="rate 0"),

@@ -27,23 +27,11 @@ def faults_of(name: str, raw: Any) -> list[str]:
     ("name", "raw", "wanted"),
     [
         ("params", {}, ()),
-        (
-            "params",
-            {"requested_token_type": "x", "resource": ["https://a", "https://b"]},
-            (("requested_token_type", "x"), ("resource", "https://a"), ("resource", "https://b")),
-        ),
+        ("params", {"a": ["x", "y"], "b": "z"}, (("a", "x"), ("a", "y"), ("b", "z"))),
         ("allowed_params", ["scope", "audience"], ("scope", "audience")),
-        (
-            "private_key",
-            {"file": "/k.pem", "kid": "1", "alg": "ES256"},
-            PrivateKeySettings("/k.pem", "1", "ES256"),
-        ),
+        ("private_key", {"file": "/k", "kid": "1", "alg": "E"}, PrivateKeySettings("/k", "1", "E")),
         ("assertion", {"file": "/t", "type": JWT_SVID}, AssertionSettings("/t", JWT_SVID)),
-        (
-            "clients",
-            [{"clientID": "app", "namespaces": ["a", "b"]}],
-            (OperatorClient("app", ("a", "b")),),
-        ),
+        ("clients", [{"clientID": "a", "namespaces": ["b"]}], (OperatorClient("a", ("b",)),)),
         (
             "token_exchange",
             {"widerScope": True, "sameAudience": True, "subjectTokenType": "https://own"},
