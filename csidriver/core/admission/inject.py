@@ -5,7 +5,6 @@ The Secret need not exist yet: users may create Secret and pod in any order.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from csidriver.core.admission import unserved_pods
@@ -98,8 +97,7 @@ def _inject(parsed: ParsedAnnotation, spec: dict[str, Any]) -> list[str]:
             problems.append(f"{entry.label}: {where} is taken by {first}; remove one of the two")
             continue
         problems += _add_volume_and_mount(entry, spec, container)
-        missing = max(0, _MOST_WARNINGS + 1 - len(warnings))
-        warnings += islice(_warnings(entry, spec, container, containers), missing)
+        warnings += _warnings(entry, spec, container, containers)
     if problems:
         raise InvalidAnnotation(f"annotation {TO_INJECT}", problems)
     return warnings
