@@ -8,7 +8,7 @@ import pytest
 
 from csidriver.adapters.directory import DirectoryStore
 from tests.webhook.fakes import FakeClock, FakeConfiguration
-from tests.webhook.rig import Rig, ship_empty
+from tests.webhook.rig import Rig
 from tests.webhook.served import Served, serving
 
 
@@ -19,22 +19,9 @@ def served() -> Iterator[Served]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> DirectoryStore:
-    made = DirectoryStore(tmp_path)
-    ship_empty(made)
+def rig(tmp_path: Path) -> Rig:
+    made = Rig(
+        DirectoryStore(tmp_path), FakeConfiguration("", ""), FakeClock(float(int(time.time())))
+    )
+    made.ship_empty()
     return made
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock(float(int(time.time())))
-
-
-@pytest.fixture
-def configuration() -> FakeConfiguration:
-    return FakeConfiguration("", "")
-
-
-@pytest.fixture
-def rig(store: DirectoryStore, clock: FakeClock, configuration: FakeConfiguration) -> Rig:
-    return Rig(store, clock, configuration)

@@ -18,20 +18,25 @@ DAY = 86_400.0
 
 
 class Rig:
-    """One replica, and what it shares with others."""
+    """One replica, the store and the configuration that it shares with others, and their clock."""
 
     def __init__(
         self,
         store: DirectoryStore,
-        clock: FakeClock,
         configuration: FakeConfiguration | None,
+        clock: FakeClock,
         names: frozenset[str] = NAMES,
     ) -> None:
-        self.clock = clock
+        self.store, self.clock = store, clock
+        self.configuration = configuration or FakeConfiguration()
         metrics = WebhookMetrics(CollectorRegistry())
         self.expiry = metrics.expiry._value.get
         given = ReplicaOptions(TERMS, names)
         self.made = certificates_in(store, configuration, given, clock, metrics)
+
+    def beside(self, names: frozenset[str] = NAMES) -> "Rig":
+        """Return another replica."""
+        return Rig(self.store, self.configuration, self.clock, names)
 
     def reconcile(self) -> float:
         """Look until there is nothing to be done at once; in how many seconds there is."""
@@ -40,28 +45,22 @@ class Rig:
                 return pause
         raise AssertionError("it never comes to rest")
 
+    def ship_empty(self) -> None:
+        """Bring the Secret as the manifests do: without content."""
+        self.store.create_secret(empty_secret(DRIVER_NAMESPACE))
 
-def ship_empty(store: DirectoryStore) -> None:
-    """Bring the Secret as the manifests do: without content."""
-    store.create_secret(empty_secret(DRIVER_NAMESPACE))
+    def stored(self) -> Secret:
+        found = self.store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
+        assert found is not None
+        return found
 
+    def authorities(self) -> tuple[Certificate, ...]:
+        return PKI.certificates(self.stored().data["ca.crt"].reveal())
 
-def stored(store: DirectoryStore) -> Secret:
-    found = store.get_secret(DRIVER_NAMESPACE, CERTIFICATE)
-    assert found is not None
-    return found
+    def offered(self) -> Certificate:
+        return PKI.certificates(self.stored().data["tls.crt"].reveal(), self.authorities())[0]
 
-
-def authorities(store: DirectoryStore) -> tuple[Certificate, ...]:
-    return PKI.certificates(stored(store).data["ca.crt"].reveal())
-
-
-def offered(store: DirectoryStore) -> Certificate:
-    text = stored(store).data["tls.crt"].reveal()
-    return PKI.certificates(text, authorities(store))[0]
-
-
-def published(configuration: FakeConfiguration) -> set[str]:
-    assert configuration.bundles is not None
-    (text,) = set(configuration.bundles)
-    return {one.id for one in PKI.certificates(text)}
+    def published(self) -> set[str]:
+        assert self.configuration.bundles is not None
+        (text,) = set(self.configuration.bundles)
+        return {one.id for one in PKI.certificates(text)}

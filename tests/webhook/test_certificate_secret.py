@@ -6,17 +6,7 @@ from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.core.sensitive import Sensitive
-from tests.webhook.fakes import FakeClock, FakeConfiguration
-from tests.webhook.rig import (
-    PKI,
-    TERMS,
-    Rig,
-    authorities,
-    offered,
-    published,
-    ship_empty,
-    stored,
-)
+from tests.webhook.rig import PKI, TERMS, Rig
 
 OTHER, OTHER_KEY = PKI.new_authority(0.0, 1e10)
 NONSENSE = Sensitive("nonsense")
@@ -33,37 +23,33 @@ NONSENSE = Sensitive("nonsense")
 )
 def test_a_damaged_secret_is_made_anew_while_the_former_certificate_is_served(
     rig: Rig,
-    store: DirectoryStore,
-    configuration: FakeConfiguration,
     damage: dict[str, Sensitive | None],
 ) -> None:
     rig.reconcile()
-    (old,), expiry = authorities(store), rig.expiry()
+    (old,), expiry = rig.authorities(), rig.expiry()
     rig.clock.time += 60
-    store.patch_secret(stored(store), SecretPatch(data=damage))
+    rig.store.patch_secret(rig.stored(), SecretPatch(data=damage))
     rig.reconcile()
-    (new,) = authorities(store)
+    (new,) = rig.authorities()
     assert new.id not in {old.id, OTHER.id}
-    assert published(configuration) == {new.id, old.id}
+    assert rig.published() == {new.id, old.id}
     assert rig.expiry() == expiry
     rig.clock.time += TERMS.propagation_delay + 1
     rig.reconcile()
-    assert rig.expiry() == offered(store).expires
+    assert rig.expiry() == rig.offered().expires
     rig.clock.time += TERMS.unknown_ca_ttl
     rig.reconcile()
-    assert published(configuration) == {new.id}
+    assert rig.published() == {new.id}
 
 
-def test_a_secret_of_somebody_else_is_left_alone(
-    rig: Rig, store: DirectoryStore, configuration: FakeConfiguration
-) -> None:
-    store.delete_secret(stored(store))
+def test_a_secret_of_somebody_else_is_left_alone(rig: Rig) -> None:
+    rig.store.delete_secret(rig.stored())
     data = {"tls.crt": Sensitive("theirs")}
-    foreign = store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, data=data))
+    foreign = rig.store.create_secret(Secret(DRIVER_NAMESPACE, CERTIFICATE, data=data))
     for _ in range(3):
         rig.made.reconcile()
-    assert stored(store) == foreign
-    assert published(configuration) == set()
+    assert rig.stored() == foreign
+    assert rig.published() == set()
     assert rig.made.context() is None
     assert "--tls-cert-file" in rig.made.problems()[0]
 
@@ -79,28 +65,26 @@ class Late(DirectoryStore):
 
 
 def test_of_two_replicas_that_begin_at_once_one_takes_what_the_other_made(
-    store: DirectoryStore, configuration: FakeConfiguration, clock: FakeClock, tmp_path: Path
+    rig: Rig, tmp_path: Path
 ) -> None:
     late = Late(tmp_path)
-    late.other = Rig(store, clock, configuration)
-    rig = Rig(late, clock, configuration)
-    assert 0 < rig.made.reconcile() < TERMS.poll_interval
-    rig.reconcile()
-    assert rig.expiry() == late.other.expiry() == offered(store).expires
+    late.other = rig
+    second = Rig(late, rig.configuration, rig.clock)
+    assert 0 < second.made.reconcile() < TERMS.poll_interval
+    second.reconcile()
+    assert second.expiry() == rig.expiry() == rig.offered().expires
 
 
-def test_an_absent_secret_is_not_created_but_told_and_stops_no_server(
-    rig: Rig, store: DirectoryStore
-) -> None:
-    store.delete_secret(stored(store))
+def test_an_absent_secret_is_not_created_but_told_and_stops_no_server(rig: Rig) -> None:
+    rig.store.delete_secret(rig.stored())
     pauses = [rig.made.reconcile() for _ in range(12)]
     assert pauses[-1] == TERMS.poll_interval
-    assert store.get_secret(DRIVER_NAMESPACE, CERTIFICATE) is None
+    assert rig.store.get_secret(DRIVER_NAMESPACE, CERTIFICATE) is None
     assert f"{CERTIFICATE} does not exist; apply" in rig.made.problems()[0]
-    ship_empty(store)
+    rig.ship_empty()
     rig.reconcile()
     assert rig.made.problems() == []
-    store.delete_secret(stored(store))
+    rig.store.delete_secret(rig.stored())
     rig.made.reconcile()
     assert rig.made.problems() == []
     assert rig.made.context() is not None

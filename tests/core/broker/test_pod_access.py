@@ -77,7 +77,7 @@ def test_a_pod_on_the_node_gets_what_its_volume_names(manifest: dict[str, Any]) 
 
 
 OTHER = replace(REQUEST, name="other")
-DENIED = {
+DENIED: dict[Denial, dict[str, dict[str, Any] | None]] = {
     Denial.POD_ABSENT: {"deleted": None},
     Denial.POD_REPLACED: {"another uid": pod(metadata__uid="u-2")},
     Denial.OTHER_NODE: {
