@@ -27,24 +27,15 @@ def test_a_recorded_file_is_read_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("tags", "shared"),
-    [
-        ("", False),
-        ("shared:7 ", True),
-        ("master:1 ", False),
-        ("shared:7 master:1 ", True),
-        ("master:1 propagate_from:2 shared:300 ", True),
-        ("unbindable ", False),
-    ],
+    [("", False), ("master:1 propagate_from:2 shared:300 ", True), ("unbindable ", False)],
 )
 def test_optional_fields_tell_propagation(tags: str, *, shared: bool) -> None:
-    mount = only(f"1 2 8:1 / /mnt rw {tags}- ext4 /dev/sda1 rw")
-    assert mount.shared is shared
-    assert mount.fs_type == "ext4"
+    assert only(f"1 2 8:1 / /mnt rw {tags}- ext4 /dev/sda1 rw").shared is shared
 
 
 @pytest.mark.parametrize(
     ("options", "read_only"),
-    [("ro", True), ("rw,ro-ish", False), ("rw,relatime", False), ("nosuid,ro", True)],
+    [("rw,ro-ish", False), ("nosuid,ro", True)],
 )
 def test_read_only_is_that_of_the_mount_not_of_the_file_system(
     options: str, *, read_only: bool
@@ -55,11 +46,8 @@ def test_read_only_is_that_of_the_mount_not_of_the_file_system(
 @pytest.mark.parametrize(
     ("escaped", "path"),
     [
-        ("/a\\040b", "/a b"),
         ("/a\\011b\\012c", "/a\tb\nc"),
         ("/a\\134040b", "/a\\040b"),
-        ("/a\\043b", "/a#b"),
-        ("/-", "/-"),
         ("/a\x0bb\x0cc\u2003d", "/a\x0bb\x0cc\u2003d"),
     ],
 )

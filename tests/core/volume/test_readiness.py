@@ -43,7 +43,6 @@ UNREACHABLE = ObservedCompanion(error=StoreUnavailable("no route"))
         pytest.param(3600.0, None, 30.0, id="by default"),
         pytest.param(60.0, None, 15.0, id="a quarter of a short life"),
         pytest.param(60.0, 600.0, 600.0, id="as the user wants"),
-        pytest.param(60.0, 0.0, 0.0, id="none"),
     ],
 )
 def test_min_validity(lifetime: float, wanted: float | None, seconds: float) -> None:
@@ -69,7 +68,6 @@ def test_a_pod_starts_with_a_token_that_lives_long_enough(
     ("observed", "stop"),
     [
         pytest.param(READY, True, id="valid"),
-        pytest.param(ObservedCompanion(), False, id="nothing known"),
         pytest.param(ObservedCompanion(answered=True), False, id="no companion"),
         pytest.param(replace(READY, companion=NO_TOKEN), False, id="no token yet"),
         pytest.param(replace(READY, companion=OVER), True, id="only the user can help"),
@@ -154,7 +152,6 @@ def test_a_published_volume_is_not_ready_and_says_why(
 @pytest.mark.parametrize(
     ("age", "live", "text"),
     [
-        pytest.param(0.5, True, "", id="right"),
         pytest.param(5.0, True, "", id="on its way"),
         pytest.param(-5.0, False, "", id="nearly right"),
         pytest.param(

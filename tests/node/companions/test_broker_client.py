@@ -7,7 +7,6 @@ import pytest
 
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
-from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
 from csidriver.node.companions import broker_client
 from csidriver.node.companions.broker_client import ClientPauses
@@ -128,19 +127,6 @@ def test_what_expires_soonest_is_asked_first(tmp_path: Path, cluster: FakeCluste
         node.client.stop()
 
 
-def test_nothing_comes_after_unsubscribing(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    end, states = node.follow(WEB, "hello-token")
-    states.generation(1)
-    end()
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
-    cluster.write(companion(2))
-    _, others = node.follow(WEB, "hello-token")
-    others.generation(2)
-    assert all(state == companion(1) for state in states.states)
-
-
 def test_a_denial_is_an_error_and_is_asked_again(node: ClientNode, cluster: FakeCluster) -> None:
     _, states = node.follow(DB, "secret-of-b")
     error = states.until(lambda s: isinstance(s, StoreRefused))
@@ -214,16 +200,6 @@ def test_a_broker_that_does_not_answer_is_not_waited_for_long(
     assert silent.get_namespace_uid(WEB, "hello-token") is None
     with pytest.raises(StoreUnavailable, match="no broker answered"):
         silent.get_config_map(WEB, "page")
-
-
-def test_no_state_shows_a_token(node: ClientNode) -> None:
-    source, states = node.client, States()
-    end = source.follow(HELLO, WEB, states.receive)
-    token_ = states.generation(1).token
-    end()
-    assert token_ is not None
-    assert isinstance(token_.value, Sensitive)
-    assert token_.value.reveal() not in repr(states.states)
 
 
 def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(

@@ -10,11 +10,12 @@ import pytest
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.names import POD_UID
-from csidriver.node.plugin import NodePlugin
-from tests.broker.fakes import HELLO, FakeCluster
+from tests.broker.fakes import FakeCluster
 from tests.broker.running import HOST, RunningBroker
 from tests.node.companions.nodes import ClientNode, eventually, target
 from tests.node.plugin import Node, companion, token
+
+pytestmark = pytest.mark.mounts
 
 POD = PodRef("alice", "pod-1", "uid-1")
 
@@ -50,21 +51,6 @@ def fresh(value: str, number: int, owner: str = "n-1") -> Companion:
     return companion(token(value), number, namespace_uid=owner)
 
 
-@pytest.mark.mounts
-def test_a_volume_is_published_rotates_and_leaves_nothing(
-    plugin: Node, broker: RunningBroker
-) -> None:
-    broker.cluster.write(fresh("at-1", 1))
-    plugin.publish(plugin.request())
-    assert plugin.content() == "at-1"
-    broker.cluster.write(fresh("at-2", 2))
-    eventually(lambda: plugin.content() == "at-2")
-    plugin.unpublish()
-    assert plugin.nothing_left()
-    eventually(lambda: broker.metric("subscriptions") == 0)
-
-
-@pytest.mark.mounts
 def test_a_pod_that_is_denied_hears_the_reason(plugin: Node, broker: RunningBroker) -> None:
     broker.cluster.write(fresh("at-1", 1))
     broker.cluster.pods[POD]["spec"]["nodeName"] = "node-b"
@@ -73,7 +59,6 @@ def test_a_pod_that_is_denied_hears_the_reason(plugin: Node, broker: RunningBrok
     assert "pod alice/pod-1 is not bound to node node-a (other_node)" in text
 
 
-@pytest.mark.mounts
 def test_without_a_broker_what_is_known_is_published_and_the_rest_names_it(
     plugin: Node, client: ClientNode, broker: RunningBroker
 ) -> None:
@@ -90,7 +75,6 @@ def test_without_a_broker_what_is_known_is_published_and_the_rest_names_it(
     assert plugin.content() == "at-1"
 
 
-@pytest.mark.mounts
 def test_a_later_namespace_gets_no_token_of_an_earlier_one_in_memory(
     plugin: Node, broker: RunningBroker
 ) -> None:
@@ -119,45 +103,3 @@ def test_a_later_namespace_gets_no_token_of_an_earlier_one_in_memory(
     eventually(publish)
     assert (folder / "token").read_text(encoding="ascii") == "at-2"
     assert plugin.content() == "at-1"
-
-
-@pytest.mark.mounts
-def test_a_template_comes_through_the_broker(plugin: Node, broker: RunningBroker) -> None:
-    broker.cluster.write(fresh("at-1", 1))
-    attributes = {"templateConfigMapName": "page"}
-    code, text = plugin.refused(plugin.request("v1", attributes))
-    assert code is grpc.StatusCode.NOT_FOUND
-    assert "ConfigMap alice/page does not exist" in text
-    broker.cluster.config_maps["alice", "page"] = {"template": "<$(ACCESS_TOKEN)>"}
-    plugin.publish(plugin.request("v1", attributes))
-    assert plugin.content() == "<at-1>"
-
-
-@pytest.mark.mounts
-def test_a_plugin_stops_promptly_without_any_broker(tmp_path: Path) -> None:
-    with contextlib.closing(BrokeredNode(ClientNode(tmp_path))) as node:
-        node.start(publish_wait=0.05)
-        code, _ = node.refused(node.request())
-        assert code is grpc.StatusCode.UNAVAILABLE
-        assert isinstance(node.plugin, NodePlugin)
-        assert node.plugin.ready() != []
-        node.stop()
-
-
-@pytest.mark.mounts
-def test_states_of_a_source_rewrite_its_files_once(plugin: Node, broker: RunningBroker) -> None:
-    other = broker.cluster.add_pod(PodRef("alice", "pod-2", "uid-2"), "node-a", "hello-token")
-    broker.cluster.write(fresh("at-1", 1))
-    plugin.publish(plugin.request())
-    changes: list[frozenset[str]] = []
-    assert isinstance(plugin.plugin, NodePlugin)
-    watcher = plugin.plugin._watcher
-    watcher.follow(HELLO, other, "of-another-pod")
-    eventually(lambda: broker.metric("subscriptions") == 2)
-    watcher._on_change = changes.append
-    broker.cluster.write(fresh("at-2", 2))
-    eventually(lambda: changes)
-    watcher.unfollow(HELLO, "of-another-pod")
-    broker.cluster.write(fresh("at-3", 3))
-    eventually(lambda: len(changes) >= 2)
-    assert changes == [{"csi-v1", "of-another-pod"}, {"csi-v1"}]
