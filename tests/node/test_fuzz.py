@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import grpc
 import pytest
@@ -16,19 +16,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
 
 from csidriver._proto import csi_pb2
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
 from csidriver.core import names as core_names
 from csidriver.core.volume.attributes import KEYS
-from csidriver.node.token_fs import folder_name
-from tests.node.plugin import Node, companion, eventually, follow_threads, names, token
+from tests.node.plugin import Node, eventually, follow_threads, names
 
 pytestmark = pytest.mark.mounts
 
@@ -55,8 +48,6 @@ METHODS: dict[str, Any] = {
     for method in service.methods
 }
 
-USED = ("v1", "v2", "v3")
-VOLUME = st.sampled_from(USED)
 NASTY = [
     *("", ".", "..", "/", "//", "../../outside", "a/../b", "-rf", "~", "*", "%s%n", "%00"),
     *("\0", "\n", "\r\n", "\x1b[31m", "\x7f", "\u202e", "\u2066", "\ufeff", "\U000e0001", "\u4e2d"),
@@ -93,8 +84,7 @@ class Target:
         self.errors = CollectedErrors()
         outside = node.root / "outside"
         outside.mkdir()
-        for volume in USED:
-            node.request(volume)
+        node.request()
         (node.kubelet_dir / "pods/link").symlink_to(outside)
         node.target("linked").parent.symlink_to(outside)
         self.before = self.traces()
@@ -272,95 +262,3 @@ def test_publish_requests_are_answered(shared_target: Target, changes: list[Chan
         change(request, shared_target.node)
     assume(chown_is_possible(request))
     shared_target.answers_and_undoes(PUBLISH, request.SerializeToString())
-
-
-class CallSequence(RuleBasedStateMachine):
-    """Kubelet, the refresher and an administrator, in any order.
-
-    `published` has the volumes kubelet was told to be mounted, `value` is the newest token.
-    """
-
-    target: ClassVar[Target]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.node = self.target.node
-        self.published: set[str] = set()
-        self.generation = 0
-        self.rotate()
-
-    @rule()
-    def rotate(self) -> None:
-        self.generation += 1
-        self.value = f"at-{self.generation}-" + "x" * (self.generation * 97 % 500)
-        # Another uid: the generations of another story do not count.
-        new = companion(token(self.value), self.generation, source_uid=f"uid-{id(self)}")
-        self.node.write_companion(new)
-        eventually(lambda: self.contents() <= {self.value}, "rotation")
-
-    @rule(volume=VOLUME)
-    def publish(self, volume: str) -> None:
-        sent = self.node.request(volume).SerializeToString()
-        codes: list[grpc.StatusCode] = []
-
-        def answered() -> bool:
-            # On a loaded machine `publish_wait` may end before a look.
-            codes.append(self.target.answers(PUBLISH, sent))
-            return codes[-1] is not Code.UNAVAILABLE
-
-        eventually(answered, "an answer")
-        assert codes[-1] is Code.OK
-        assert self.node.content(volume) == self.value
-        self.published.add(volume)
-
-    @rule(volume=VOLUME)
-    def unpublish(self, volume: str) -> None:
-        self.node.unpublish(volume)
-        self.published.discard(volume)
-
-    @rule(volume=VOLUME)
-    def publish_what_has_no_token(self, volume: str) -> None:
-        request = self.node.request(volume, {"secretName": "none"})
-        code = self.target.answers(PUBLISH, request.SerializeToString())
-        # Where it is published already, it is with another Secret.
-        assert code is (Code.ALREADY_EXISTS if volume in self.published else Code.UNAVAILABLE)
-        if volume not in self.published:
-            # So does kubelet when it gives up; the next call would wait twice as long.
-            self.node.unpublish(volume)
-
-    @rule(volume=VOLUME)
-    def unmount_behind_our_back_and_publish(self, volume: str) -> None:
-        self.node.mounts.unmount(self.node.target(volume))
-        self.publish(volume)
-
-    @rule()
-    def restart(self) -> None:
-        self.node.stop()
-        self.node.start()
-
-    @invariant()
-    def published_volumes_are_mounted_once_and_the_others_not_at_all(self) -> None:
-        for volume in USED:
-            mounts = self.node.mounts_at(self.node.target(volume))
-            assert len(mounts) == self.node.target(volume).exists() == (volume in self.published)
-        folders = sorted(folder_name(f"csi-{volume}") for volume in self.published)
-        assert names(self.node.token_folder) == folders
-        eventually(lambda: self.contents() <= {self.value}, "rotation")
-        assert self.target.errors.found == []
-
-    def contents(self) -> set[str]:
-        return {self.node.content(volume) for volume in self.published}
-
-    def teardown(self) -> None:
-        for volume in sorted(self.published):
-            self.node.unpublish(volume)
-        eventually(lambda: not follow_threads(), "the end of all watches")
-        assert self.target.traces() == self.target.before
-
-
-def test_no_order_of_calls_confuses_the_plugin(shared_target: Target) -> None:
-    class CallsToSharedTarget(CallSequence):
-        target = shared_target
-
-    steps = settings(FUZZ, max_examples=20, stateful_step_count=25)
-    run_state_machine_as_test(CallsToSharedTarget, settings=steps)

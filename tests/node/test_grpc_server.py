@@ -13,7 +13,7 @@ from tests.node.plugin import Node, names, refused
 pytestmark = pytest.mark.mounts
 
 
-@pytest.mark.parametrize("method", ["NodeStageVolume", "NodeGetVolumeStats", "Nonsense"])
+@pytest.mark.parametrize("method", ["NodeStageVolume", "Nonsense"])
 def test_what_is_not_served_is_unimplemented(shared_node: Node, method: str) -> None:
     with grpc.insecure_channel(f"unix:{shared_node.socket}") as channel:
         call = channel.unary_unary(f"/csi.v1.Node/{method}")
@@ -29,20 +29,11 @@ def test_the_sockets_are_for_root_alone(shared_node: Node) -> None:
     assert names(shared_node.registration.parent) == [shared_node.registration.name]
 
 
-def test_a_path_too_long_for_a_socket_is_refused_at_start() -> None:
-    node = Node()
-    try:
-        node.settings = type(node.settings)(
-            kubelet_dir=node.kubelet_dir / ("d" * 60),
-            node_id="node-1",
-            view=node.settings.view,
-            tokens_namespace=node.settings.tokens_namespace,
-        )
-        (node.settings.kubelet_dir / "pods").mkdir(parents=True)
-        with pytest.raises(DriverError, match="107 bytes"):
-            node.start()
-    finally:
-        node.close()
+def test_a_path_too_long_for_a_socket_is_refused_at_start(stopped_node: Node) -> None:
+    folder = stopped_node.kubelet_dir / ("d" * 60)
+    (folder / "pods").mkdir(parents=True)
+    with pytest.raises(DriverError, match="107 bytes"):
+        stopped_node.start(kubelet_dir=folder)
 
 
 def test_sockets_are_replaced_and_taken_away(node: Node) -> None:

@@ -42,15 +42,9 @@ def test_a_template_that_does_not_work_fails_the_first_publish(
     node: Node, template: str | None, code: grpc.StatusCode
 ) -> None:
     node.write_token("at-" + "1" * 100)
+    request = node.request(attributes={"templateConfigMapName": "shape"})
+    missing, text = node.refused(request)
+    assert (missing, f"{NAMESPACE}/shape" in text) == (grpc.StatusCode.NOT_FOUND, True)
     give_template(node, template)
-    call = node.publish_async(node.request(attributes={"templateConfigMapName": "shape"}))
-    assert outcome(call)[0] is code
+    assert outcome(node.publish_async(request))[0] is code
     assert code is grpc.StatusCode.OK or not node.target().exists()
-
-
-def test_a_missing_template_config_map_is_named(node: Node) -> None:
-    node.write_token("at-1")
-    code, text = node.refused(node.request(attributes={"templateConfigMapName": "shape"}))
-    assert code is grpc.StatusCode.NOT_FOUND
-    assert f"{NAMESPACE}/shape" in text
-    eventually(node.nothing_left, "the end of all")

@@ -82,11 +82,7 @@ def test_a_volume_can_be_listed_whatever_the_umask(node: Node) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(node.target().stat().st_mode) == 0o555
-
-
-def test_only_root_may_enter_the_folder_of_all_tokens(node: Node) -> None:
     assert stat.S_IMODE(node.token_folder.stat().st_mode) == 0o700
-    assert [mount.fs_type for mount in node.mounts_at(node.token_folder)] == ["tmpfs"]
 
 
 def test_unpublish_takes_away_every_mount_of_ours(node: Node) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from csidriver.config import NodeLimits
-from csidriver.core.names import SourceRef
 from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.core.volume.template import MAX_CONTENT, Template
 from csidriver.errors import LimitReached, TokenFileFailed
@@ -26,13 +25,12 @@ ATTRIBUTES = VolumeAttributes(
 RECORD = VolumeRecord("csi-1", "/pods/x/mount", "alice", "pod-1", "uid-1", ATTRIBUTES)
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        RECORD,
-        replace(RECORD, attributes=replace(ATTRIBUTES, min_validity=None, template_config_map="")),
-    ],
-)
+PLAIN = replace(RECORD, attributes=replace(ATTRIBUTES, min_validity=None, template_config_map=""))
+# An earlier release allowed larger templates.
+LARGE = replace(ATTRIBUTES, template=Template.parse("x" * MAX_CONTENT, MAX_CONTENT))
+
+
+@pytest.mark.parametrize("record", [RECORD, PLAIN, replace(RECORD, attributes=LARGE)])
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, record: VolumeRecord) -> None:
     record.save(tmp_path)
     assert VolumeRecord.load(tmp_path) == record
@@ -42,17 +40,8 @@ def test_a_record_is_one_file_for_root_alone(tmp_path: Path) -> None:
     for _ in range(2):
         RECORD.save(tmp_path)
     assert names(tmp_path) == ["volume.json"]
+    assert json.loads((tmp_path / "volume.json").read_text(encoding="utf-8"))["version"] == 1
     assert stat.S_IMODE((tmp_path / "volume.json").stat().st_mode) == 0o600
-
-
-def test_a_record_says_its_version(tmp_path: Path) -> None:
-    RECORD.save(tmp_path)
-    content = json.loads((tmp_path / "volume.json").read_text(encoding="utf-8"))
-    assert content["version"] == 1
-
-
-def test_a_record_names_its_source() -> None:
-    assert RECORD.source == SourceRef("alice", "hello-token")
 
 
 def test_a_record_that_cannot_be_written_or_read_is_an_error(tmp_path: Path) -> None:
@@ -73,48 +62,28 @@ def other(number: int, **changes: str) -> VolumeRecord:
 WIDE = NodeLimits(9, 9, 9, 9, 9)
 
 
+IN_NAMESPACE = {"namespace": "alice"}
+OF_SECRET = {**IN_NAMESPACE, "secret_name": "hello-token"}
+
+
 @pytest.mark.parametrize(
-    ("limits", "shared", "says"),
+    ("limit", "shared", "who"),
     [
-        pytest.param(
-            replace(WIDE, volumes_per_pod=2),
-            {"namespace": "alice", "pod_uid": "uid-1", "secret_name": "hello-token"},
-            "pod pod-1 has 2 volumes here, as many as it may; see --volumes-per-pod",
-            id="pod",
-        ),
-        pytest.param(
-            replace(WIDE, volumes_per_namespace=2),
-            {"namespace": "alice", "secret_name": "hello-token"},
-            "namespace alice has 2 volumes here, as many as it may; see --volumes-per-namespace",
-            id="namespace",
-        ),
-        pytest.param(
-            replace(WIDE, volumes_per_node=2),
-            {},
-            "this node has 2 volumes here, as many as it may; see --volumes-per-node",
-            id="node",
-        ),
-        pytest.param(
-            replace(WIDE, secrets_per_namespace=2),
-            {"namespace": "alice"},
-            "namespace alice has 2 Secrets with volumes here, as many as it may; "
-            "see --secrets-per-namespace",
-            id="Secrets of a namespace",
-        ),
-        pytest.param(
-            replace(WIDE, secrets_per_node=2),
-            {},
-            "this node has 2 Secrets with volumes here, as many as it may; see --secrets-per-node",
-            id="Secrets of the node",
-        ),
+        ("volumes_per_pod", {**OF_SECRET, "pod_uid": "uid-1"}, "pod pod-1 has 2 volumes"),
+        ("volumes_per_namespace", OF_SECRET, "namespace alice has 2 volumes"),
+        ("volumes_per_node", {}, "this node has 2 volumes"),
+        ("secrets_per_namespace", IN_NAMESPACE, "namespace alice has 2 Secrets with volumes"),
+        ("secrets_per_node", {}, "this node has 2 Secrets with volumes"),
     ],
 )
-def test_each_limit_is_named(limits: NodeLimits, shared: dict[str, str], says: str) -> None:
+def test_each_limit_is_named(limit: str, shared: dict[str, str], who: str) -> None:
+    limits = replace(WIDE, **{limit: 2})
     others = [other(number, **shared) for number in range(2)]
     check_limits(RECORD, others[:1], limits)
     with pytest.raises(LimitReached) as caught:
         check_limits(RECORD, others, limits)
-    assert str(caught.value) == says
+    flag = f"--{limit.replace('_', '-')}"
+    assert str(caught.value) == f"{who} here, as many as it may; see {flag}"
 
 
 def test_one_more_volume_of_a_secret_that_the_node_has_is_no_new_secret() -> None:
@@ -125,10 +94,3 @@ def test_one_more_volume_of_a_secret_that_the_node_has_is_no_new_secret() -> Non
 def test_pods_of_one_uid_in_two_namespaces_are_two() -> None:
     others = [other(number, pod_uid="uid-1") for number in range(2)]
     check_limits(RECORD, others, replace(WIDE, volumes_per_pod=2))
-
-
-def test_a_record_of_an_earlier_release_keeps_its_large_template(tmp_path: Path) -> None:
-    large = Template.parse("x" * MAX_CONTENT, MAX_CONTENT)
-    record = replace(RECORD, attributes=replace(ATTRIBUTES, template=large))
-    record.save(tmp_path)
-    assert VolumeRecord.load(tmp_path) == record
