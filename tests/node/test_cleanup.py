@@ -146,23 +146,17 @@ def test_it_leaves_nothing_of_the_driver_and_may_be_repeated(used: Node) -> None
 def test_it_says_what_it_removed_a_line_each_and_in_which_order(used: Node) -> None:
     """Kubelet is told first, and no token is left in what a container may still have."""
     tokens = {f"erased {used.folder(v) / DATA_FOLDER / 'token'}" for v in ("v1", "v2")}
+    container = used.root / "container"
+    container.touch()
+    used.mounts.bind(used.file(), container)
     said = cleaned(used)[1]
+    assert container.read_bytes() == b""
     assert said[:2] == [f"removed {used.registration}", f"removed {used.socket}"]
     assert set(said[2:4]) == tokens
     hidden = [sub_path(used), used.target("v2"), used.target()]
     ends = [used.settings.view, used.token_folder]
     rest = [f"{did} {path}" for path in hidden + ends for did in ("unmounted", "removed")]
     assert said[4:] == [*rest, f"removed {used.settings.plugin_dir}"]
-
-
-def test_a_container_that_still_has_a_file_sees_no_token(used: Node) -> None:
-    container = used.root / "container"
-    container.touch()
-    used.mounts.bind(used.file(), container)
-    with used.file("v2").open("rb") as reader:
-        assert container.read_bytes() == b"at-1"
-        assert cleaned(used)[0] == []
-        assert (container.read_bytes(), reader.read()) == (b"", b"")
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -181,20 +175,14 @@ def test_it_is_refused_while_pods_have_volumes_and_touches_nothing(used: Node) -
     with pytest.raises(CleanupRefused, match="of this driver: alice/pod-1/v1, alice/pod-1/v2; "):
         cleaned(used, force=False)
     assert (mounted(used), present(used)) == before
-
-
-def test_a_sub_path_mount_alone_counts_as_a_volume(used: Node) -> None:
-    for volume in ("v1", "v2"):
-        used.mounts.unmount(used.target(volume))
-    with pytest.raises(CleanupRefused, match="of this driver: alice/pod-1/v1; "):
-        cleaned(used, force=False)
-    assert sub_path(used).read_bytes() == b"at-1"
-
-
-def test_a_volume_without_a_record_is_known_by_its_place(used: Node) -> None:
     (used.folder("v2") / "volume.json").unlink()
     with pytest.raises(CleanupRefused, match=f"{used.target('v2')}, alice/pod-1/v1; "):
         cleaned(used, force=False)
+    for volume in ("v1", "v2"):
+        used.mounts.unmount(used.target(volume))
+    with pytest.raises(CleanupRefused, match="of this driver: alice/pod-1/v1; "):
+        cleaned(used, force=False)  # of the subPath mount
+    assert sub_path(used).read_bytes() == b"at-1"
 
 
 def test_a_host_that_never_had_the_driver_is_fine(stopped_node: Node) -> None:
@@ -299,16 +287,8 @@ def test_folders_that_look_like_ours_stay_on_a_foreign_mount(rebooted: Node) -> 
     assert (precious.read_bytes(), file.read_bytes()) == (b"theirs", b"theirs")
 
 
-def test_a_foreign_mount_in_place_of_the_view_is_left_alone_and_named(used: Node) -> None:
-    used.mounts.unmount(used.settings.view)
-    precious = foreign(used, used.settings.view)
-    (problem,) = cleaned(used)[0]
-    assert str(used.settings.view) in problem
-    assert precious.read_bytes() == b"theirs"
-    assert mounted_on(used) == {str(used.settings.view)}
-
-
 def test_all_problems_are_told_at_once_and_the_rest_is_removed(used: Node) -> None:
+    used.mounts.unmount(used.settings.view)
     places = [used.target(), used.settings.view, used.token_folder]
     kept = [foreign(used, place) for place in places]
     unknown = used.registration.parent / ".12341"

@@ -19,25 +19,11 @@ pytestmark = pytest.mark.mounts
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/watching-token-files.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-INOTIFYWAIT, POLLING = [text for language, text in BLOCKS if language == "sh"]
+_, POLLING = [text for language, text in BLOCKS if language == "sh"]
 (PYTHON,) = [text for language, text in BLOCKS if language == "python"]
 POD, ENVOY = [yaml.safe_load(text) for language, text in BLOCKS if language == "yaml"]
 IN_PAGE = "/tmp/oauthtk_0"
 
-# What the example needs of inotify-tools, for machines without it.
-STAND_IN = f"""#!{sys.executable}
-import select, sys
-sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from tests.node.inotify import CLOSE_WRITE, Inotify
-*options, path = sys.argv[1:]
-assert options == ["--quiet", "--monitor", "--event", "close_write"], options
-with Inotify(Path(path), CLOSE_WRITE) as watch:
-    Path(sys.argv[0] + ".started").touch()
-    while select.select([watch._fd], [], []):
-        for _ in watch.read():
-            print(path, "CLOSE_WRITE,CLOSE", "", flush=True)
-"""
 BY_PYTHON = """
 import os, subprocess, sys
 for token in tokens(os.environ["TOKEN_FILE"], 0.01):
@@ -89,13 +75,6 @@ def assert_each_token_reloads(node: Node, program: Program, first: int) -> None:
         wanted = [f"at-{number}" for number in range(first, generation + 1)]
         node.write_token(wanted[-1], generation)
         eventually(lambda wanted=wanted: program.reloads() == wanted, "a reload")  # type: ignore[misc]
-
-
-def test_inotifywait_reloads_once_for_each_token(published: Node, program: Program) -> None:
-    started = program.install("inotifywait", STAND_IN).with_suffix(".started")
-    with program.running("/bin/sh", "-c", INOTIFYWAIT.replace(IN_PAGE, str(program.file))):
-        eventually(started.exists, "the watch")
-        assert_each_token_reloads(published, program, 2)
 
 
 @pytest.mark.parametrize("language", ["shell", "python"])
