@@ -1,4 +1,4 @@
-"""SIGKILL at every step of a publish, a rewrite, an unpublish and a start.
+"""SIGKILL at every step of a publish, an unpublish and a start, and in large rewrites.
 
 A first run of each, the rehearsal, tells the steps; then one plugin after the other dies at each of
 them. What is there to see then must be right, and one call of kubelet must put everything right.
@@ -22,11 +22,8 @@ from tests.node.plugin import eventually, names, refused
 
 pytestmark = pytest.mark.mounts
 
-PAGE = 4096
 # More do not help: a case waits more than it works.
 SIDE_BY_SIDE = 4
-# F_SETLEASE with F_WRLCK, then with F_UNLCK.
-LEASED, RELEASED = "fcntl 1024 1", "fcntl 1024 2 done"
 
 Act = Callable[[KillablePlugin], None]
 
@@ -71,9 +68,9 @@ def nothing(node: KillablePlugin) -> None:
     node.write_token("at-1")
 
 
-def leave_published(node: KillablePlugin, value: str = "at-1") -> None:
+def leave_published(node: KillablePlugin) -> None:
     """A volume whose plugin has died since."""
-    node.write_token(value)
+    node.write_token("at-1")
     node.start()
     node.publish(node.request())
     node.kill()
@@ -177,46 +174,6 @@ def test_a_kill_at_any_step_of_a_start_is_mended_by_the_next_start(
 
     essential = ["mount done", "rename oauth2.csi.cern.ch/csi.sock"]
     killed_at_each(fork_server, rehearsed(fork_server, play, essential), case)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"), [(10, 1000), (1000, 10), (9000, 12000), (12000, 9000), (10, 9000)]
-)
-def test_a_kill_at_any_step_of_a_rewrite_leaves_a_whole_token(
-    fork_server: ForkServer, old: int, new: int
-) -> None:
-    """With nothing but newlines behind it, which only a call after the last write can cut off."""
-
-    def launch(node: KillablePlugin, at: int = -1) -> None:
-        leave_published(node, "o" * old)
-        node.write_token("n" * new, 2)
-        node.launch("rotation", at)
-
-    def play(node: KillablePlugin) -> None:
-        launch(node)
-        assert node.wait_until_serving()
-        # Nobody may read: the file would be busy, and that takes other steps.
-        eventually(lambda: node.recorded_steps().count(RELEASED) == 2, "the release")
-
-    def case(node: KillablePlugin, at: int) -> None:
-        launch(node, at)
-        node.wait_until_killed()
-        seen = node.content()
-        assert seen.rstrip("\n") in ("o" * old, "n" * new)
-        if old <= new <= PAGE:
-            assert not seen.endswith("\n")
-        node.start()
-        eventually(lambda: node.content() == "n" * new, "the rotation")
-
-    room = ["fallocate"] if old <= PAGE < new else []
-    padding = ["pwrite"] if new > old or old <= PAGE else ["ftruncate"]
-    # The lease is tried first.
-    trial, taken = ["open data/token", LEASED, RELEASED], ["open data/token", LEASED]
-    essential = [*trial, *taken, *room, *padding, "ftruncate done", RELEASED]
-    steps = rehearsed(fork_server, play, essential)
-    # Whoever sees the same token once more looks into the file once more.
-    end = steps.index(RELEASED, steps.index(RELEASED) + 1)
-    killed_at_each(fork_server, steps[: end + 1], case)
 
 
 def is_torn_by_kills(fork_server: ForkServer, *, plainly: bool, kills: int) -> bool:

@@ -355,33 +355,19 @@ def test_a_volume_whose_file_system_was_lost_without_a_plugin_says_so_until_its_
 
 
 @pytest.mark.parametrize("sabotage", [cover_by_folder, remove_folder, unmount_all])
+@pytest.mark.parametrize("covered", [False, True])
 def test_unpublish_needs_nothing_of_a_file_system_that_was_lost(
-    published: Node, sabotage: Sabotage
+    published: Node, sabotage: Sabotage, *, covered: bool
 ) -> None:
     published.stop()
     sabotage(published)
+    (published.root / "precious").touch()
+    if covered:
+        published.mounts.bind(published.root, published.target())
     published.start()
     published.unpublish()
     eventually(published.nothing_left, "the end of all")
-
-
-@pytest.mark.parametrize("restarted", [True, False])
-@pytest.mark.parametrize("kind", ["a folder", "another volume"])
-def test_unpublish_succeeds_whatever_covers_the_target(
-    published: Node, kind: str, *, restarted: bool
-) -> None:
-    node = published
-    node.publish(node.request("v2"))
-    if restarted:
-        node.stop()
-    (node.root / "precious").touch()
-    node.mounts.bind(node.root if kind == "a folder" else node.target("v2"), node.target())
-    if restarted:
-        node.start()
-    node.unpublish()
-    assert not node.target().exists()
-    assert (node.root / "precious").exists()
-    assert node.content("v2") == "at-1"
+    assert (published.root / "precious").exists()
 
 
 def test_a_plugin_that_has_ended_touches_no_mount(node: Node) -> None:

@@ -294,6 +294,27 @@ def test_a_readers_own_lease_does_not_block_a_rewrite_nor_erase(
     assert not file.exists()
 
 
+@pytest.mark.parametrize("old", [10, 3000, 6000, 9000])
+@pytest.mark.parametrize("new", [10, 3000, 6000, 9000])
+def test_a_kill_between_any_two_calls_leaves_a_whole_token_and_no_old_times_with_new_bytes(
+    file: Path, old: int, new: int
+) -> None:
+    """With nothing but newlines behind it, which only a call after the last write can cut off."""
+    before, after = b"o" * old, b"n" * new
+    for steps in itertools.count():
+        assert tokenfile.rewrite(file, before) is not RewriteResult.BUSY
+        os.utime(file, ns=(1, 1))
+        with opened(file, os.O_RDWR) as fd, tokenfile._write_calls(fd, after) as calls:
+            tokenfile.call_chain([(lambda: 0, 0), *calls[:steps]])
+        found = file.read_bytes()
+        assert found.rstrip(b"\n") in (before, after)
+        assert found == before or file.stat().st_mtime_ns > 1
+        assert not (old <= new <= PAGE and found.endswith(b"\n"))
+        if steps == len(calls):
+            assert found == after
+            return
+
+
 def test_erase_empties_what_others_keep_open_and_may_be_repeated(file: Path) -> None:
     with opened(file) as reader:
         tokenfile.erase(file)

@@ -1,7 +1,6 @@
 """The contract for programs that watch a token file: docs/watching-token-files.md."""
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,22 +132,3 @@ def test_a_rewrite_is_the_same_to_a_watcher_with_and_without_a_lease(
     for size in SIZES:
         tokenfile.rewrite(file, b"y" * size + os.urandom(2).hex().encode(), leased=leased)
         watcher.take_change()
-
-
-@pytest.mark.parametrize("old", [10, 3000, 6000, 9000])
-@pytest.mark.parametrize("new", [10, 3000, 6000, 9000])
-def test_a_kill_during_a_rewrite_leaves_no_new_bytes_with_old_times(
-    file: Path, old: int, new: int
-) -> None:
-    content = b"o" * old
-    for steps in itertools.count():
-        assert tokenfile.rewrite(file, content) is not RewriteResult.BUSY
-        os.utime(file, ns=(1, 1))
-        fd = os.open(file, os.O_RDWR)
-        with tokenfile._write_calls(fd, b"n" * new) as calls:
-            tokenfile.call_chain([(lambda: 0, 0), *calls[:steps]])
-        os.close(fd)
-        if file.read_bytes() != content:
-            assert file.stat().st_mtime_ns > 1
-        if steps == len(calls):
-            return
