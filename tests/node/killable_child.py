@@ -31,17 +31,8 @@ from csidriver.demo import sandbox
 from csidriver.node import tokenfile
 from csidriver.node.plugin import NodePlugin
 
-FILE_OPERATIONS = {
-    "mkdir",
-    "rename",
-    "link",
-    "symlink",
-    "remove",
-    "rmdir",
-    "chmod",
-    "chown",
-    "truncate",
-}
+FILE_OPERATIONS = {"mkdir", "rename", "link", "symlink", "remove", "rmdir"}
+FILE_OPERATIONS |= {"chmod", "chown", "truncate"}
 # The step after the last one: the call has succeeded, its response is not sent yet.
 RESPONSE = "response"
 _write = os.write
@@ -79,7 +70,7 @@ class StepRecorder:
         os.write = self._recording("write", os.write)
         rpc_log = logging.getLogger("csidriver.node.error_interceptor")
         rpc_log.setLevel(logging.DEBUG)
-        rpc_log.addHandler(ResponseLogHandler(self.record))
+        rpc_log.addFilter(self._sees_response)
 
     def record(self, name: str) -> None:
         """Record that the current thread is about to make a step."""
@@ -91,13 +82,17 @@ class StepRecorder:
                 os.kill(os.getpid(), signal.SIGKILL)
             self._count += 1
 
+    def _sees_response(self, line: logging.LogRecord) -> bool:
+        if line.getMessage().endswith(": OK"):
+            self.record(RESPONSE)
+        return True
+
     def _recording(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def stepping(*arguments: Any) -> Any:
-            named = " ".join([name, *map(str, arguments[1:])]) if name == "fcntl" else name
-            self.record(named)
+            self.record(name)
             result = function(*arguments)
             errno = ctypes.get_errno()
-            self.record(f"{named} done")
+            self.record(f"{name} done")
             ctypes.set_errno(errno)
             return result
 
@@ -118,18 +113,6 @@ class StepRecorder:
         )
         if path.startswith(f"{self._plan.root}/") or not path.startswith("/"):
             self.record(f"{operation} {_stable_name(path.replace(self._plan.root, '/NODE'))}")
-
-
-class ResponseLogHandler(logging.Handler):
-    """Records the RPC's log line "OK" as a step."""
-
-    def __init__(self, step: Callable[[str], None]) -> None:
-        super().__init__()
-        self._step = step
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().endswith(": OK"):
-            self._step(RESPONSE)
 
 
 def _stable_name(path: str) -> str:

@@ -161,9 +161,6 @@ class Node:
     def call(self, method: str, request: Any, timeout: float = 30.0) -> Any:
         return getattr(csi_pb2_grpc.NodeStub(self._channel), method)(request, timeout=timeout)
 
-    def identity(self) -> Any:
-        return csi_pb2_grpc.IdentityStub(self._channel)
-
     def publish(self, request: Any) -> None:
         self.call("NodePublishVolume", request)
 

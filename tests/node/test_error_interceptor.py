@@ -1,7 +1,6 @@
 import grpc
 import pytest
 
-from csidriver._proto import csi_pb2
 from tests.node.plugin import Node, refused
 
 pytestmark = pytest.mark.mounts
@@ -39,4 +38,3 @@ def test_what_is_no_message_is_refused_and_does_nothing(
             code, _ = refused(lambda call=call: call(b"\xff", timeout=5))  # type: ignore[misc]
             assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert [record for record in caplog.records if record.exc_info] == []
-    assert shared_node.identity().Probe(csi_pb2.ProbeRequest(), timeout=5).ready.value is True
