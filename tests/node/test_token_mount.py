@@ -249,8 +249,9 @@ def test_a_cover_is_taken_away_from_a_mount_that_stays(
 class Racing(Mounts):
     """Mounts that somebody at once unmounts or covers, while `race` is set."""
 
-    race: Callable[[Mounts, Path], object] | None = None
-    races = 0
+    def __init__(self) -> None:
+        self.race: Callable[[Mounts, Path], object] | None = None
+        self.races = 0
 
     def attach(self, clone: int, target: Path) -> None:
         super().attach(clone, target)
@@ -263,7 +264,7 @@ class Racing(Mounts):
     def _run_race(self, target: Path) -> None:
         if self.race:
             self.races += 1
-            self.race(target)
+            self.race(self, target)
 
 
 def cover_at_once(mounts: Mounts, target: Path) -> None:
@@ -281,24 +282,22 @@ def test_a_repair_that_is_undone_at_once_leads_no_token_elsewhere(
     stopped_node.publish(stopped_node.request())
     files, root = held_mounts(stopped_node), stopped_node.plugin._token_fs.mount
     device = root.device
-    monkeypatch.setattr(Racing, "race", race)
+    mounts.race = race
     with root._lock:  # a repair between two unmounts would be another story
         unmount(stopped_node)
     eventually(lambda: mounts.races, "a race")
     stopped_node.write_token("at-2", 2)
     eventually(lambda: reads(files) == {"at-2"}, "the rotation")
     assert root.device == device
-    monkeypatch.setattr(Racing, "race", None)
+    mounts.race = None
     eventually(lambda: stopped_node.plugin.alive() == [], "the repair")
     stopped_node.publish(stopped_node.request("v2"))
     assert is_whole(stopped_node)
 
 
-def test_a_start_whose_mount_is_undone_at_once_ends(
-    stopped_node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stopped_node.mounts = Racing()
-    monkeypatch.setattr(Racing, "race", Mounts.unmount)
+def test_a_start_whose_mount_is_undone_at_once_ends(stopped_node: Node) -> None:
+    mounts = stopped_node.mounts = Racing()
+    mounts.race = Mounts.unmount
     with pytest.raises(MountFailed, match="unmounted or covered meanwhile"):
         stopped_node.start()
 
