@@ -77,8 +77,8 @@ def test_a_new_socket_keeps_the_reason_of_a_refusal_but_no_registration() -> Non
     service.reset()
     assert service.problems == [unregistered]
     service.NotifyRegistrationStatus(status(error="no room"), context)
-    assert service.refused
+    refused = [service.refused]
     service.reset()
     assert "no room" in service.problems[0]
-    assert not service.refused
+    assert [*refused, service.refused] == [True, False]
     assert states == [True, False, False]
