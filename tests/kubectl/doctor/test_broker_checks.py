@@ -16,12 +16,7 @@ from csidriver.kubectl.doctor.broker_checks import (
 from csidriver.kubectl.doctor.finding import Level
 from csidriver.kubectl.errors import Forbidden
 from tests.adapters.oauth.peer import certificate
-from tests.kubectl.doctor.healthy import (
-    FORBIDDEN,
-    NODE_BINDING,
-    broker_ca,
-    endpoints,
-)
+from tests.kubectl.doctor.healthy import FORBIDDEN, NODE_BINDING, broker_ca, endpoints
 from tests.kubectl.printed import NOW
 from tests.kubectl.stand_in import StandIn
 
@@ -90,8 +85,8 @@ def test_kubelets_that_are_held_back_are_isolated(stand_in: StandIn) -> None:
         (
             ["rolebindings"],
             {"items": [NODE_BINDING]},
-            "RoleBinding oauth2-csi-tokens/oauth2-csi-node",
-            "node.legacyRights=false",
+            "RoleBinding oauth2-csi-tokens/",
+            "legacy",
         ),
         (["can-i", "--subresource=token"], "yes\n", "the authorizer Node", "--authorization-mode"),
         (["create", "--dry-run=server"], "node/a", "NodeRestriction is off", "NodeRestriction"),

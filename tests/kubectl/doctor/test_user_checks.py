@@ -61,30 +61,20 @@ def test_tokens_are_counted_by_issuer(stand_in: StandIn) -> None:
     assert list(tokens(stand_in, *lines, name="other")) == ["other"]
 
 
+UNMET = {annotations.STATUS: "", annotations.MESSAGE: ""}
+AWAY = {annotations.STATUS: "IssuerUnavailable"}
+EXPIRED = {annotations.EXPIRES_AT: format_rfc3339(NOW - 1)}
+
+
 @pytest.mark.parametrize(
     ("change", "level", "text", "step"),
     [
-        (NEEDS_REAUTH, PROBLEM, "is NeedsReauth: the refresh token is", "login mail -n team-a"),
-        (
-            {annotations.STATUS: "IssuerUnavailable"},
-            WARNING,
-            "is IssuerUnavailable",
-            "describe mail -n team-a",
-        ),
-        (
-            {annotations.EXPIRES_AT: format_rfc3339(NOW - 1)},
-            PROBLEM,
-            "is Ready: the access",
-            "describe mail -n team-a",
-        ),
-        (
-            {annotations.STATUS: "", annotations.MESSAGE: ""},
-            WARNING,
-            "is Pending: the refresher has not met it",
-            "describe mail -n team-a",
-        ),
-        (WAITING, WARNING, "is WaitsForLogin: Secret mail, from", "describe mail -n team-a"),
-        (EXPIRING, WARNING, "has the warning RefreshTokenExpiring", "login mail -n team-a"),
+        (NEEDS_REAUTH, PROBLEM, "is NeedsReauth: the refresh token is", "login"),
+        (AWAY, WARNING, "is IssuerUnavailable", "describe"),
+        (EXPIRED, PROBLEM, "is Ready: the access", "describe"),
+        (UNMET, WARNING, "is Pending: the refresher has not met it", "describe"),
+        (WAITING, WARNING, "is WaitsForLogin: Secret mail, from", "describe"),
+        (EXPIRING, WARNING, "has the warning RefreshTokenExpiring", "login"),
     ],
 )
 def test_the_worst_token_is_named_with_its_command(
@@ -95,5 +85,5 @@ def test_the_worst_token_is_named_with_its_command(
     found = tokens(stand_in, *lines)["cern"]
     assert found.level is level
     assert f"; Secret team-a/mail {text}" in found.message
-    assert found.cure == f"run: kubectl oauth2-csi {step}"
-    assert step not in found.message
+    assert found.cure == f"run: kubectl oauth2-csi {step} mail -n team-a"
+    assert f"{step} mail" not in found.message

@@ -3,11 +3,7 @@ import pytest
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.finding import Level
 from csidriver.kubectl.doctor.webhook_checks import check_webhook_configuration, check_webhook_pods
-from tests.kubectl.doctor.healthy import (
-    ABSENT,
-    WEBHOOK_CONFIGURATION,
-    webhook_configuration,
-)
+from tests.kubectl.doctor.healthy import ABSENT, WEBHOOK_CONFIGURATION, webhook_configuration
 from tests.kubectl.stand_in import StandIn
 
 NAMESPACE = "oauth2-csi"

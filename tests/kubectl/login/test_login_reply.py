@@ -5,11 +5,7 @@ import pytest
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.kubectl.errors import LoginFailed
-from csidriver.kubectl.login.login_reply import (
-    LoginRefused,
-    read_poll_reply,
-    read_tokens,
-)
+from csidriver.kubectl.login.login_reply import LoginRefused, read_poll_reply, read_tokens
 from csidriver.kubectl.login.polling import PollAnswer
 
 TOKENS = {"access_token": "at", "refresh_token": "rt", "expires_in": 60, "id_token": "x"}
