@@ -73,9 +73,11 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.cluster.soak $(SECONDS)
 	@$(BIN)/python -m tests.cluster.tenants $(HOSTILE_SECONDS)
 
-## bench: every number of docs/evidence/performance.md, as root, after `make tools`; QUICK=1 for a short one
+## bench: every number of docs/evidence/performance.md, as root, after `make tools`; QUICK=1 for a
+## short one; BEFORE=COMMIT compares the CPU per refresh with that of a commit
 bench: $(VENV)/.dev
-	@QUICK=$(QUICK) $(BIN)/python -m bench $(ARGS)
+	@BEFORE="$(if $(filter file,$(origin BEFORE)),,$(BEFORE))" \
+		$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 ## check: what CI checks before it tests
 check: $(VENV)/.dev

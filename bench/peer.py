@@ -1,124 +1,118 @@
-"""The Go peer: the hostpath CSI driver with node-driver-registrar, a pair as deployments have it.
+"""What the plugin is compared with: the least that serves, and the Go pair.
 
-Both are looked for among the tools and on PATH. Where they are not, the numbers that compare with
-them are skipped by name.
+That is the hostpath CSI driver with node-driver-registrar, if they are among the tools or on PATH.
 """
 
-import os
 import shutil
-import signal
-import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.calls import Caller
-from bench.catalogue import ENTRIES
-from bench.process import TIMEOUT, memory_of
-from bench.room import MEMORY
-from csidriver.errors import DriverError
+from bench.node import Caller
+from bench.processes import MEMORY, OWN_MOUNTS, TIMEOUT, Program
+from bench.report import Row
+from csidriver.adapters.mounts import Mounts
+from csidriver.demo.kubelet import Kubelet
 from tools.programs import find
 
 DRIVER, REGISTRAR = "hostpathplugin", "csi-node-driver-registrar"
-_NAME = "hostpath.csi.k8s.io"
-# Its volumes are others than ours, below the same folder of kubelet.
-_OFFSET = 50_000
+# The floor: a grpcio server that registers with kubelet and does nothing else.
+_EMPTY = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+from csidriver._proto import csi_pb2, csi_pb2_grpc
+from csidriver._proto import pluginregistration_pb2 as registration_pb2
+from csidriver._proto import pluginregistration_pb2_grpc as registration_pb2_grpc
 
+class Empty(csi_pb2_grpc.NodeServicer, registration_pb2_grpc.RegistrationServicer):
+    def NodeGetInfo(self, request, context):
+        return csi_pb2.NodeGetInfoResponse(node_id="empty")
 
-def program(name: str) -> Path | None:
-    """Where a program of the peer is, None if it is nowhere."""
-    on_path = shutil.which(name)
-    return find(name) or (Path(on_path) if on_path else None)
-
-
-def skipped() -> Mapping[str, str]:
-    """Why keys are not measured here."""
-    missing = [name for name in (DRIVER, REGISTRAR) if program(name) is None]
-    why = f"skipped: {' and '.join(missing)} not found"
-    return {entry.key: why for entry in ENTRIES if entry.go} if missing else {}
-
-
-class GoPair:
-    """Driver and registrar, running, with kubelet's folder at `kubelet`."""
-
-    def __init__(self, kubelet: Path, processes: list["subprocess.Popen[bytes]"]) -> None:
-        self._processes = processes
-        socket = _socket(kubelet)
-        deadline = time.monotonic() + TIMEOUT
-        while not socket.is_socket():
-            if time.monotonic() > deadline or any(p.poll() is not None for p in processes):
-                raise DriverError(f"{DRIVER} does not serve")
-            time.sleep(0.05)
-        self._caller = Caller(kubelet / "pods", socket)
-
-    def publish(self, number: int) -> float:
-        """Milliseconds of publishing a volume, or of publishing it again."""
-        request = self._caller.publish_request(_OFFSET + number, None)
-        return self._caller.call("NodePublishVolume", request)
-
-    def unpublish(self, number: int) -> float:
-        """Milliseconds."""
-        return self._caller.call(
-            "NodeUnpublishVolume", self._caller.unpublish_request(_OFFSET + number)
+    def GetInfo(self, request, context):
+        return registration_pb2.PluginInfo(
+            type="CSIPlugin", name="empty", endpoint=sys.argv[1], supported_versions=["1.0.0"]
         )
+
+    def NotifyRegistrationStatus(self, request, context):
+        return registration_pb2.RegistrationStatusResponse()
+
+server = grpc.server(ThreadPoolExecutor(16))
+csi_pb2_grpc.add_NodeServicer_to_server(Empty(), server)
+registration_pb2_grpc.add_RegistrationServicer_to_server(Empty(), server)
+server.add_insecure_port(f"unix:{sys.argv[1]}")
+server.start()
+server.wait_for_termination()
+"""
+
+
+def program(name: str) -> str:
+    """Return where a program of the pair is, "" if it is nowhere."""
+    return str(find(name) or shutil.which(name) or "")
+
+
+def compare(key: str, ratios: Sequence[float], target: str) -> Row:
+    """Return the row of a comparison, or why there is none."""
+    missing = [name for name in (DRIVER, REGISTRAR) if not program(name)]
+    skipped = "" if ratios else f"skipped: no {' and no '.join(missing)}"
+    return Row(key, ratios, target, skipped=skipped)
+
+
+class Pair(Caller):
+    """Calls the driver, which knows nothing of tokens."""
+
+    programs: Sequence[Program]
 
     def memory(self) -> float:
         """RSS of both in MiB."""
-        return sum(memory_of(process.pid)["Rss"] for process in self._processes) / 1024
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._caller.close()
+        return sum(each.memory() for each in self.programs)
 
 
 @contextmanager
-def running(kubelet: Path) -> Iterator[GoPair | None]:
-    """Run the pair in a mount namespace like the plugin's; give None without its programs."""
+def running() -> Iterator[Pair | None]:
+    """Run the pair in a mount namespace like the plugin's; give None without its programs.
+
+    Raise DriverError, with its exit status and its last lines, if one of them ends.
+    """
     driver, registrar = program(DRIVER), program(REGISTRAR)
-    if driver is None or registrar is None:
+    if not (driver and registrar):
         yield None
         return
-    socket = _socket(kubelet)
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    state = MEMORY / "hostpath"
-    state.mkdir(exist_ok=True)
-    with ExitStack() as stack, (MEMORY / "go.log").open("ab") as log:
-        processes: list[subprocess.Popen[bytes]] = []
-        for command in (
-            [
-                *(str(driver), f"--endpoint=unix://{socket}", f"--drivername={_NAME}"),
-                *("--nodeid=bench", f"--statedir={state}"),
-            ],
-            [
-                *(str(registrar), f"--csi-address={socket}"),
-                *(f"--kubelet-registration-path={socket}",),
-                f"--plugin-registration-path={kubelet}/plugins_registry",
-            ],
-        ):
-            processes.append(_start(command, log.fileno()))
-            stack.callback(_end, processes[-1])
-        pair = GoPair(kubelet, processes)
+    kubelet = Kubelet(MEMORY / "go", Mounts(), "none")
+    kubelet.prepare()
+    socket = kubelet.root / "plugins/csi.sock"
+    of_driver = f"--endpoint=unix://{socket} --drivername=hostpath.csi.k8s.io --nodeid=bench"
+    of_registrar = f"--csi-address={socket} --kubelet-registration-path={socket}"
+    folder = f"--plugin-registration-path={kubelet.root}/plugins_registry"
+    commands = f"{driver} {of_driver} --statedir={MEMORY}", f"{registrar} {of_registrar} {folder}"
+    with ExitStack() as stack:
+        programs = [
+            stack.enter_context(Program(Path(each.split()[0]).name, [*OWN_MOUNTS, *each.split()]))
+            for each in commands
+        ]
+        programs[0].until(socket.is_socket)
+        pair = Pair(kubelet.root, socket, {})
+        pair.programs = programs
         stack.callback(pair.close)
-        yield pair
+        try:
+            yield pair
+        finally:
+            for each in programs:
+                each.check()
 
 
-def _start(command: list[str], log: int) -> "subprocess.Popen[bytes]":
-    namespace = ["unshare", "--mount", "--propagation", "unchanged"]
-    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    return subprocess.Popen(  # noqa: S603 - our own command
-        namespace + command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-    )
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _socket(kubelet: Path) -> Path:
-    return kubelet / "plugins" / _NAME / "csi.sock"
+@contextmanager
+def empty_server() -> Iterator[tuple[float, Program]]:
+    """Start and register the floor; give the seconds that took, and the program."""
+    kubelet = Kubelet(MEMORY / "empty", Mounts(), "none")
+    if not kubelet.root.exists():
+        kubelet.prepare()
+    socket = kubelet.root / "plugins_registry/empty-reg.sock"
+    socket.unlink(missing_ok=True)
+    command = [*OWN_MOUNTS, sys.executable, "-P", "-c", _EMPTY, str(socket)]
+    with Program("empty", command) as server:
+        kubelet.register(threading.Event(), TIMEOUT, server.check)
+        yield time.monotonic() - server.started, server

@@ -1,178 +1,181 @@
-"""Torn reads of token files, the waiting times of readers, and the duration of leases.
+"""Torn reads of token files, and the duration of write leases.
 
-Readers hammer a file that the plugin rewrites, while kubelet's calls keep the plugin busy; then
-files that naive writers rewrite at the same pace. Holds are measured in runs of their own.
+Readers read a file that the plugin rewrites, while kubelet's calls keep it busy; then one that a
+naive writer rewrites at the same pace. `python -m bench.reads FILE node ...` is the plugin with two
+clocks more, in the chain of system calls of the lease: it appends each duration to a file.
 """
 
-import contextlib
+import ctypes
 import itertools
-import subprocess
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench import grpc_load, lease_probe, marked, naive
-from bench.hammer import Hammer, Tally, share_of
-from bench.process import PROGRAM
-from bench.room import MEMORY
-from bench.rows import Row, middle, over_rounds
-from bench.stand import SOURCES, Stand
+from bench.node import SIZES, SOURCES, Caller, Stand, is_whole, random_token
+from bench.processes import MEMORY, Child
+from bench.report import Row, shares
+from csidriver import cli
+from csidriver.node import tokenfile
 
-READERS = 2
-# Volumes of one companion: the first is hammered, all are rewritten.
-VOLUMES = 20
-# Seconds: between two tokens, and the most one phase of reading may take.
-PAUSE, LIMIT = 0.005, 60.0
-_SIZES = (marked.SIZE, marked.LARGE_SIZE)
+_BUSY = range(2000, 2020)  # volumes that are published and unpublished without end
+_PAUSE = 0.005  # seconds between two tokens
+_HOLDS = MEMORY / "holds"
+_clock_gettime = ctypes.PyDLL(None).clock_gettime
+_clock_gettime.argtypes = (ctypes.c_int, ctypes.c_void_p)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much is done: rounds, reads of a round by all readers, changes for the leases."""
-
-    rounds: int
-    ours: int
-    naive: int
-    changes: int
-
-
-FULL = Counts(rounds=5, ours=2_050_000, naive=400_000, changes=60)
-QUICK = Counts(rounds=2, ours=250_000, naive=60_000, changes=20)
-
-
-@dataclass(slots=True)
-class Found:
-    """The results of the rounds, by method of writing."""
-
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    opens: list[float] = field(default_factory=list)
-    idle_opens: list[float] = field(default_factory=list)
-
-
-def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
-    """Hammer, then time the leases."""
-    counts = QUICK if quick else FULL
-    with Stand(say) as stand:
-        stand.pods.make((number, SOURCES[2]) for number in grpc_load.NUMBERS)
+def measure(*, quick: bool) -> Iterator[Row]:
+    """Read while tokens change, then time the leases."""
+    rounds, ours, naive, changes = (1, 50_000, 10_000, 5) if quick else (5, 2_050_000, 200_000, 60)
+    bad, path = {"ours": 0, "truncate": 0}, MEMORY / "naive"
+    with Stand() as stand:
+        stand.make_pods([(number, SOURCES[2]) for number in _BUSY])
         stand.start()
-        stand.publish([(number, SOURCES[0]) for number in range(VOLUMES)])
-        stand.publish([(VOLUMES, SOURCES[1])])
-        found = Found()
-        for number in range(counts.rounds):
-            say(f"reading, round {number + 1} of {counts.rounds}")
-            _round(stand, counts, found)
+        stand.publish([(number, SOURCES[0]) for number in range(20)])
+        with _busy(stand):
+            for _ in range(rounds):
+                torn, pace = _read_ours(stand, ours)
+                bad["ours"] += torn
+                path.write_text(random_token(), encoding="ascii")
+                with Child(write_naively, path, pace):
+                    bad["truncate"] += _read(str(path), naive, lambda: None)
         stand.stop()
-        yield from _rows(found)
-        stand.plugin.program = ("-m", "bench.lease_probe", str(MEMORY / "holds"))
-        stand.start()
-        say("leases")
-        yield from _leases(stand, counts)
-        stand.clear()
+        yield Row("reads_total", [rounds * ours], "" if quick else ">= 1e7")
+        yield Row("bad_reads_ours", [bad["ours"]], "<= 0")
+        yield Row("bad_reads_truncate", [bad["truncate"]])
+        stand.start((sys.executable, "-m", "bench.reads", str(_HOLDS)))
+        yield from _time_leases(stand, rounds, changes)
         stand.stop()
-        stand.plugin.program = PROGRAM
 
 
-def _rows(found: Found) -> Iterator[Row]:
-    ours = found.tallies["ours"]
-    yield Row("reads_total", ours.reads)
-    yield Row("bad_reads_ours", ours.bad)
-    yield Row("rewrites_ours", ours.tokens / READERS)
-    for way in naive.WAYS:
-        yield Row(f"bad_reads_{way}", found.tallies[way].bad)
-        yield Row(f"reads_{way}", found.tallies[way].reads)
-    yield middle("reader_open_p999_us", found.opens)
-    yield middle("reader_open_idle_p999_us", found.idle_opens)
-    pairs = zip(found.opens, found.idle_opens, strict=True)
-    yield middle("reader_open_ratio", [over / under for over, under in pairs])
+def _busy(stand: Stand) -> Child:
+    return Child(keep_busy, stand.kubelet.root, stand.socket, stand.uids)
 
 
-def _round(stand: Stand, counts: Counts, found: Found) -> None:
-    """Ours and each naive writer once, under the same load."""
-    idle = str(stand.file(VOLUMES))
-    with _grpc_load(stand):
-        began = time.monotonic()
-        tally, changes = _ours(stand, idle, counts.ours)
-        pace = (time.monotonic() - began) / max(1, changes)
-        found.opens.append(share_of(tally.opens, 0.999))
-        found.idle_opens.append(share_of(tally.idle_opens, 0.999))
-        found.tallies.setdefault("ours", Tally()).add(tally)
-        for way in naive.WAYS:
-            tally = _naively(way, idle, counts.naive, pace)
-            found.tallies.setdefault(way, Tally()).add(tally)
+def keep_busy(_: Connection, kubelet: Path, socket: Path, uids: dict[int, str]) -> None:
+    """Publish, republish and unpublish volumes without end."""
+    caller = Caller(kubelet, socket, uids)
+    for number in itertools.cycle(_BUSY):
+        for pause in (0.002, 0.002):
+            caller.publish(number, SOURCES[2])
+            time.sleep(pause)
+        caller.unpublish(number)
 
 
-def _ours(stand: Stand, idle: str, reads: int) -> tuple[Tally, int]:
-    """Read while tokens change; return the totals and the number of changes."""
-    hammers = _hammers(str(stand.file(0)), idle, reads)
-    for changes, size in enumerate(itertools.cycle(_SIZES)):
-        if not any(hammer.running for hammer in hammers):
-            return _sum(hammers), changes
-        stand.companions.change(SOURCES[0], size)
-        time.sleep(PAUSE)
-    raise AssertionError("a cycle ends")
+def _read_ours(stand: Stand, count: int) -> tuple[int, float]:
+    """Read while tokens change; return bad reads and the seconds from one change to the next."""
+    sizes, changed = itertools.cycle(SIZES), []
+
+    def change() -> None:
+        changed.append(time.monotonic())
+        stand.change(SOURCES[0], next(sizes))
+
+    bad = _read(stand.file(0), count, change)
+    return bad, (time.monotonic() - changed[0]) / len(changed)
 
 
-def _naively(way: str, idle: str, reads: int, pace: float) -> Tally:
-    path = MEMORY / way
-    path.write_text(marked.token(), encoding="ascii")
-    with _running([sys.executable, "-m", "bench.naive", way, str(path), f"{pace:f}"]):
-        return _sum(_hammers(str(path), idle, reads))
+def _read(path: str, count: int, meanwhile: Callable[[], None]) -> int:
+    """Read so often, by two processes; return the bad reads."""
+    with Child(read, path, count // 2) as one, Child(read, path, count // 2) as other:
+        while not (one.connection.poll() and other.connection.poll()):
+            meanwhile()
+            time.sleep(_PAUSE)
+        return int(one.receive() + other.receive())
 
 
-def _hammers(path: str, idle: str, reads: int) -> list[Hammer]:
-    return [Hammer(path, idle, reads=reads // READERS, seconds=LIMIT) for _ in range(READERS)]
+def read(connection: Connection, path: str, count: int) -> None:
+    """Open, read and close a file so often, whole and in chunks; send how many reads were bad."""
+    # Readers are to find every gap, not to keep the writer from writing.
+    os.nice(10)
+    bad, last = 0, b""
+    for number in range(count):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        if number % 4:
+            content = os.read(descriptor, 65536)
+        else:
+            content = b"".join(iter(partial(os.read, descriptor, 1024), b""))
+        os.close(descriptor)
+        if content != last:
+            bad += not is_whole(content)
+            last = content
+    connection.send(bad)
 
 
-def _sum(hammers: Sequence[Hammer]) -> Tally:
-    whole = Tally()
-    for hammer in hammers:
-        whole.add(hammer.result())
-    return whole
+def write_naively(_: Connection, path: Path, pause: float) -> None:
+    """Truncate and write tokens without end, as programs do that do not know better."""
+    for size in itertools.cycle(SIZES):
+        path.write_text(random_token(size), encoding="ascii")
+        time.sleep(pause)
 
 
-def _leases(stand: Stand, counts: Counts) -> Iterator[Row]:
-    """How long leases are held by an idle plugin, by a busy one, and by a process alone."""
-    rounds: dict[str, list[list[float]]] = {"idle": [], "busy": [], "alone": []}
-    contents = (marked.token(size).encode() for size in itertools.cycle(_SIZES))
-    for number in range(counts.rounds):
-        rounds["idle"].append(_holds(stand, counts.changes))
-        with _grpc_load(stand):
-            hammers = _hammers(str(stand.file(0)), str(stand.file(VOLUMES)), counts.naive)
-            rounds["busy"].append(_holds(stand, counts.changes))
-            _sum(hammers)
-        path = MEMORY / f"alone-{number}"
-        rounds["alone"].append(lease_probe.alone(path, contents, counts.changes * VOLUMES))
-    yield over_rounds("lease_hold_p99_us", rounds["idle"], 0.99)
-    yield over_rounds("lease_hold_busy_p99_us", rounds["busy"], 0.99)
-    yield over_rounds("lease_hold_floor_us", rounds["alone"], 0.99)
+def _time_leases(stand: Stand, rounds: int, changes: int) -> Iterator[Row]:
+    """Time leases of an idle plugin, of a busy one, and of a process that does nothing else."""
+    idle, busy, alone = [], [], []
+    for number in range(rounds):
+        idle.append(_leases(stand, changes))
+        with _busy(stand), Child(read, stand.file(0), sys.maxsize):
+            busy.append(_leases(stand, changes))
+        alone.append(leases_alone(MEMORY / f"alone-{number}", 20 * changes))
+    floor = shares(alone, 0.99)
+    yield Row("lease_hold_p99_us", shares(idle, 0.99), "", floor)
+    yield Row("lease_hold_busy_p99_us", shares(busy, 0.99), "", floor)
 
 
-def _holds(stand: Stand, changes: int) -> list[float]:
-    """Microseconds of the holds of so many changes."""
-    path = Path(stand.plugin.program[-1])
-    before = len(lease_probe.holds(path))
-    for size in itertools.islice(itertools.cycle(_SIZES), changes):
-        stand.companions.change(SOURCES[0], size)
-        time.sleep(PAUSE)
-    return lease_probe.holds(path)[before:]
+def _leases(stand: Stand, changes: int) -> list[float]:
+    """Microseconds of the leases of so many changes."""
+    before = len(_HOLDS.read_text("ascii").split())
+    for size in itertools.islice(itertools.cycle(SIZES), changes):
+        stand.change(SOURCES[0], size)
+        time.sleep(_PAUSE)
+    return [int(hold) / 1000 for hold in _HOLDS.read_text("ascii").split()[before:]]
 
 
-@contextlib.contextmanager
-def _grpc_load(stand: Stand) -> Iterator[None]:
-    pods, source = stand.plugin.kubelet.root / "pods", SOURCES[2].name
-    command = [sys.executable, "-m", "bench.grpc_load", str(pods)]
-    with _running([*command, str(stand.plugin.socket), source]):
-        yield
+def leases_alone(path: Path, count: int) -> list[float]:
+    """Microseconds of so many leases by a process that does nothing else: this one."""
+    before, found = tokenfile.call_chain, list[int]()
+    report_leases(found.append)
+    try:
+        tokenfile.create(path, b"-", uid=0, gid=0, mode=0o400)
+        for size in itertools.islice(itertools.cycle(SIZES), count):
+            tokenfile.rewrite(path, random_token(size).encode())
+    finally:
+        tokenfile.call_chain = before
+    return [hold / 1000 for hold in found]
 
 
-@contextlib.contextmanager
-def _running(command: Sequence[str]) -> Iterator[None]:
-    with subprocess.Popen(command) as process:  # noqa: S603 - our own command
-        try:
-            yield
-            if process.poll() is not None:
-                raise ChildProcessError(f"{command[2]} has ended")
-        finally:
-            process.kill()
+def report_leases(report: Callable[[int], object]) -> None:
+    """From now on report, in this process, how long each lease was held (nanoseconds)."""
+    in_one_go = tokenfile.call_chain
+
+    def timed(calls: list[tuple[Callable[[], int | None], int]]) -> bool:
+        taking = getattr(calls[0][0], "args", ())[1:]
+        is_trial = not calls[2:]
+        if is_trial or taking != (tokenfile._F_SETLEASE, tokenfile._F_WRLCK):  # noqa: SLF001
+            return in_one_go(calls)
+        clocks = [(ctypes.c_int64 * 2)(), (ctypes.c_int64 * 2)()]
+        first, last = (
+            (partial(_clock_gettime, time.CLOCK_MONOTONIC, ctypes.addressof(clock)), 0)
+            for clock in clocks
+        )
+        is_complete = in_one_go([calls[0], first, *calls[1:], last])
+        if is_complete:
+            began, ended = (seconds * 10**9 + rest for seconds, rest in clocks)
+            report(ended - began)
+        return is_complete
+
+    tokenfile.call_chain = timed
+
+
+def main() -> int:
+    """Run the plugin; return its exit status."""
+    with Path(sys.argv.pop(1)).open("ab", buffering=0) as file:
+        report_leases(lambda hold: file.write(b"%d\n" % hold))
+        return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,123 +1,76 @@
-"""The end of a run: one table, results.json with a number per key, and what docs are made from."""
+"""The numbers of a run: targets, the table, results.json, and their place in the docs."""
 
 import json
+import os
+import platform
+import re
+import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
 
-from bench.catalogue import ENTRIES
-from bench.machine import Machine
-from bench.rows import Row
+from csidriver.demo.report import percentile
 
-_HEAD = ("what", "key", "measured", "target", "spread", "verdict")
+PAGE = Path(__file__).parents[1] / "docs/evidence/performance.md"
+RESULTS = Path(__file__).with_name("results.json")
+BEGIN, END = "<!-- table begin: made by `make bench` -->", "<!-- table end -->"
+
+_HEAD = ("key", "measured", "rounds", "floor", "times the floor", "target", "verdict")
+# Units by a word of a key.
+_WORDS = {"ratio": "x", "percent": "%", "kib": "KiB", "mib": "MiB", "us": "us", "ms": "ms"}
+_UNITS = _WORDS | {"second": "/s", "s": "s"}
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """All rows of a run, where it ran and what failed.
+class Row:
+    """A number, which is the median of the `values` of rounds, maybe beside those of its floor.
 
-    `failed` says why, by part; `skipped` says why, by key. `took` is in seconds, `at` in epoch
-    seconds.
+    A target is like `<= 5`, or `<= 5 x` for the ratio to the floor, whose key is `ratio`.
     """
 
-    rows: tuple[Row, ...]
-    machine: Machine
-    quick: bool
-    at: float
-    took: float = 0.0
-    failed: Mapping[str, str] | None = None
-    skipped: Mapping[str, str] | None = None
-
-    def missing(self, parts: Iterable[str]) -> list[str]:
-        """Keys that these parts should have measured."""
-        found = {row.key for row in self.rows}
-        wanted = [entry for entry in ENTRIES if entry.part in set(parts)]
-        return [entry.key for entry in wanted if entry.key not in found]
-
-    def missed(self) -> list[str]:
-        """Keys of targets that were not met."""
-        return [row.key for row in self.rows if _target_result(row, quick=self.quick) == "MISSED"]
-
-    def joined(self, before: "Report | None") -> "Report":
-        """With the rows of an earlier run of other parts on the same kind of run."""
-        if before is None or before.quick != self.quick:
-            return self
-        found = {row.key for row in self.rows}
-        return replace(self, rows=self.rows + tuple(r for r in before.rows if r.key not in found))
+    key: str
+    values: Sequence[float]
+    target: str = ""
+    floor: Sequence[float] = ()
+    ratio: str = ""
+    skipped: str = ""
 
     def numbers(self) -> dict[str, float]:
-        """Return the flat object of results.json."""
-        told = {row.key: float(f"{row.value:.5g}") for row in self.rows}
-        return told | {"quick": int(self.quick), **self.machine.numbers()}
+        """Return the number, its floor and the ratio by key."""
+        found = {self.key: self.values, f"{self.key}_floor": self.floor}
+        if self.floor:
+            # Round by round: a machine that is slow for a while is slow for both.
+            found[self.ratio or f"{self.key}_ratio"] = quotients_of(self.values, self.floor)
+        medians = {key: statistics.median(values) for key, values in found.items() if values}
+        return {key: float(f"{value:.5g}") for key, value in medians.items()}
 
-    def table(self) -> str:
-        """All rows in the catalogue's order as a Markdown table, aligned for a terminal too."""
-        found = {row.key: row for row in self.rows}
-        skipped = self.skipped or {}
-        lines: list[Sequence[str]] = [_HEAD]
-        for entry in ENTRIES:
-            if (row := found.get(entry.key)) is not None:
-                lines.append(_cells(row, quick=self.quick))
-            elif why := skipped.get(entry.key):
-                lines.append(
-                    (entry.what, f"`{entry.key}`", "-", entry.target(), "", why.split(":")[0])
-                )
-        return markdown(lines)
+    @property
+    def verdict(self) -> str:
+        if self.skipped or not self.target:
+            return self.skipped
+        relation, limit, *of_ratio = self.target.split()
+        value = [*self.numbers().values()][-1 if of_ratio else 0]
+        is_kept = value <= float(limit) if relation == "<=" else value >= float(limit)
+        return "kept" if is_kept else "MISSED"
 
-    def heading(self) -> str:
-        """Where and when, in two sentences."""
-        day = time.strftime("%Y-%m-%d", time.gmtime(self.at))
-        kind = "QUICK run, with smaller counts" if self.quick else "full run"
-        return f"{self.machine.description()}. A {kind} of {day}, in {self.took:.0f} s."
-
-    def dump(self) -> str:
-        """As JSON, for `parse`."""
-        return json.dumps(asdict(self), indent=1)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse a report. Raise ValueError, KeyError or TypeError."""
-        fields: dict[str, Any] = json.loads(text)
-        rows = tuple(Row.parse(json.dumps(row)) for row in fields.pop("rows"))
-        return cls(rows=rows, machine=Machine(**fields.pop("machine")), **fields)
+    def cells(self) -> tuple[str, ...]:
+        unit = next((_UNITS[word] for word in self.key.split("_") if word in _UNITS), "")
+        shown = [number(value) for value in self.numbers().values()]
+        value, floor, ratio = [*(shown or ["-"]), "", ""][:3]
+        ends = [number(end(self.values)) for end in (min, max) if len(self.values) > 1]
+        measured, rounds = f"{value} {unit}".rstrip(), " .. ".join(ends)
+        return f"`{self.key}`", measured, rounds, floor, ratio, self.target, self.verdict
 
 
-def load(path: Path) -> Report | None:
-    """Return the report of a file, None without a readable one."""
-    try:
-        return Report.parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def shares(rounds: Sequence[Sequence[float]], share: float = 0.5) -> list[float]:
+    """Return a percentile of each round."""
+    return [percentile(list(samples), share) for samples in rounds]
 
 
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first line is its head."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in (lines[0], rule, *lines[1:])
-    )
-
-
-def _cells(row: Row, *, quick: bool) -> tuple[str, ...]:
-    entry = row.entry
-    spread = "" if row.spread is None else " .. ".join(number(end) for end in row.spread)
-    value = f"{number(row.value)} {entry.unit}".rstrip()
-    verdict = _target_result(row, quick=quick)
-    return entry.what, f"`{entry.key}`", value, entry.target(), spread, verdict
-
-
-def _target_result(row: Row, *, quick: bool) -> str:
-    if not row.entry.target():
-        return ""
-    if row.entry.keeps(row.value):
-        return "kept"
-    return "full run only" if quick and row.entry.full else "MISSED"
+def quotients_of(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Divide round by round."""
+    return [over / under for over, under in zip(above, below, strict=True)]
 
 
 def number(value: float) -> str:
@@ -125,6 +78,37 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: PLR2004
 
 
-def flat(numbers: Mapping[str, float]) -> str:
-    """Return the text of results.json."""
-    return json.dumps(numbers, indent=2, sort_keys=True) + "\n"
+def heading(load: float, took: float, *, quick: bool) -> str:
+    """Say where and when, in two sentences; `load` is that before the run."""
+    model = next(re.finditer(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8")))[1]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{len(os.sched_getaffinity(0))} cores ({model}), {memory:.1f} GiB, Linux "
+        f"{platform.release()}, Python {platform.python_version()}; load average {load:.3g} before "
+        f"the run and {os.getloadavg()[0]:.3g} after it. A {'quick' if quick else 'full'} run of "
+        f"{time.strftime('%Y-%m-%d')}, in {took:.0f} s."
+    )
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return a Markdown table, aligned for a terminal too."""
+    lines = [_HEAD, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
+
+
+def save(title: str, rows: Sequence[Row]) -> None:
+    """Write numbers by key, and the rows from which the table is made."""
+    numbers = {key: value for row in rows for key, value in row.numbers().items()}
+    content = {"heading": title, "numbers": numbers, "rows": [asdict(row) for row in rows]}
+    RESULTS.write_text(f"{json.dumps(content, indent=1)}\n", encoding="utf-8")
+
+
+def write_page(page: Path = PAGE) -> None:
+    """Replace the table of the docs by that of the last run."""
+    run = json.loads(RESULTS.read_text(encoding="utf-8"))
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    shown = f"{run['heading']}\n\n{table(Row(**row) for row in run['rows'])}"
+    page.write_text(f"{before}{BEGIN}\n{shown}\n{END}{after}", encoding="utf-8")

@@ -1,155 +1,198 @@
-"""The refresher with thousands of adopted tokens, on a real API server."""
+"""The refresher with 10,000 tokens, which it adopted long ago, among as many other Secrets.
+
+Every object is built by the functions with which the refresher builds its own, and written as it
+and kubectl write theirs: what stands there is what a refresher leaves behind that just ended.
+"""
 
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import NamedTuple
 
-from bench.room import MEMORY
-from bench.rows import Row
-from bench.scale_fill import Aged, Filler, after_this_second
-from bench.scale_issuer import IssuerProcess
-from bench.scale_process import RefresherProcess
-from bench.scale_reseed import RESEEDS, reseeded
-from bench.servers import READS, WRITES, Reading, Servers, describe, refresh_requests
-from csidriver.core import names
+from bench import servers
+from bench.processes import MEMORY, Child, memory_of_imports
+from bench.report import Row
+from bench.servers import CA_FILE, LIFETIME, Api
+from csidriver.core import annotations, names
+from csidriver.core.backoff import stable_jitter
+from csidriver.core.companion import Companion
+from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_document import TokenDocument
+from csidriver.core.refresh import grant_secret, new_tokens, schedule, source_annotations
+from csidriver.core.refresh.grant import MAX_SPENT, Grant, adopt
+from csidriver.core.refresh.source import Source
 from csidriver.core.sensitive import Sensitive
+from csidriver.demo.issuer import DEMO_CLIENT
+from csidriver.demo.jwt import sign_jwt
 from csidriver.demo.report import percentile
 from csidriver.errors import DriverError
-from tests.cluster.controlplane import PROGRAMS, ControlPlane
-from tools.programs import find
+from tests.adapters.oauth.peer import certificate
+from tests.refresher.bench import manifest
 
-TOKENS, QUICK_TOKENS = 10_000, 1_000
-WINDOW, QUICK_WINDOW = 60.0, 15.0
-# Seconds after the start in which caches warm and what became due meanwhile is done.
-REST_SECONDS, QUICK_REST_SECONDS = 10.0, 4.0
-# Seconds in which a visit to every token is paid for.
-SWEEP, QUICK_SWEEP = 20.0, 6.0
-
-
-def measure(say: Callable[[str], None], *, quick: bool) -> Iterator[Row]:
-    """All rows of the refresher at scale. Raises DriverError where a program is missing."""
-    if missing := [name for name in PROGRAMS if find(name) is None]:
-        raise DriverError(f"{', '.join(missing)} missing; run `make tools`")
-    count = QUICK_TOKENS if quick else TOKENS
-    plane = ControlPlane()
-    try:
-        say("starting etcd and kube-apiserver")
-        plane.start()
-        plane.install()
-        lives = [Sensitive(secrets.token_urlsafe(32)) for _ in range(count)]
-        logins = [Sensitive(secrets.token_urlsafe(32)) for _ in range(RESEEDS)]
-        with IssuerProcess([*lives, *logins]) as issuer:
-            aged = _fill(plane, issuer.url, lives, say)
-            then = partial(reseeded, plane, issuer, aged, logins)
-            yield from _watched(plane, issuer, aged, say, then, quick=quick)
-    finally:
-        plane.close()
+_GENERATION = 100  # of each token: its grant has as many spent hashes as it ever will
+_CLIENT = {
+    annotations.KEY_CLIENT_ID: Sensitive(DEMO_CLIENT.client_id),
+    annotations.KEY_CLIENT_SECRET: DEMO_CLIENT.client_secret or Sensitive(""),
+}
+_KUBECTL, _REFRESHER = "?fieldManager=kubectl-create", f"?fieldManager={names.FIELD_MANAGER}"
+_IMPORTS = "csidriver.refresher.refresher, csidriver.adapters.kubernetes.client"
 
 
-def _fill(
-    plane: ControlPlane, url: str, lives: Sequence[Sensitive], say: Callable[[str], None]
-) -> list[Aged]:
-    count, filler = len(lives), Filler(plane)
-    began = time.monotonic()
-    say(f"creating {count} Secrets and {count} annotated ones")
-    filler.others(count)
-    sources = filler.sources(count)
-    took = time.monotonic() - began
-    say(f"{2 * count / took:.0f} creates a second; the refresher adopts them")
-    after_this_second()
-    aged, at = filler.adopt(sources, lives, Issuer("demo", issuer=url, internal=True))
-    say(f"filled {at - time.time():.1f} s before the first token is due")
-    time.sleep(max(0.0, at - time.time()))
-    return aged
+class Adopted(NamedTuple):
+    """The hash of a live refresh token, and when it is due."""
+
+    ref: SourceRef
+    live: str
+    due: float
 
 
-def _watched(
-    plane: ControlPlane,
-    issuer: IssuerProcess,
-    aged: Sequence[Aged],
-    say: Callable[[str], None],
-    then: Callable[[], Iterator[Row]],
-    *,
-    quick: bool,
-) -> Iterator[Row]:
-    """All rows of a running refresher, those of `then` after the window."""
-    servers = Servers(plane, issuer)
-    kubeconfig = plane.service_account(names.DRIVER_NAMESPACE, "oauth2-csi-refresher")
-    config = {"name": "demo", "issuer": issuer.url, "default": True, "internal": True}
-    issuers = MEMORY / "issuers.yaml"
-    issuers.write_text(json.dumps({"issuers": [config]}), encoding="utf-8")
-    flags = ["--kubeconfig", str(kubeconfig), "--issuers", str(issuers)]
-    say("starting the refresher")
-    fresh = servers.requests()
-    with RefresherProcess(MEMORY, flags) as process:
-        start = process.until_scheduled(len(aged))
-        say(f"all scheduled after {start:.1f} s, {process.cpu():.1f} s of CPU")
-        say(describe("requests of the start", fresh, servers.requests()))
-        time.sleep(QUICK_REST_SECONDS if quick else REST_SECONDS)
-        before = servers.read(process)
-        time.sleep(QUICK_WINDOW if quick else WINDOW)
-        after = servers.read(process)
-        say(describe("requests of the window", before.requests, after.requests))
-        _complain(process, say)
-        found = Found(aged, before, after)
-        yield Row("scale_10k_start_s", start)
-        yield from found.rows()
-        yield Row("scale_10k_rss_peak_mib", process.most_memory())
-        yield from then()
-        used = _swept(process, issuers, QUICK_SWEEP if quick else SWEEP)
-        yield Row("scale_10k_sweep_cpu_s", used)
+def measure(*, quick: bool) -> Iterator[Row]:
+    """Start a refresher with old tokens, evenly aged; refresh what is due; log in again."""
+    count, window = (500, 10.0) if quick else (10_000, 60.0)
+    with ExitStack() as stack:
+        certificate(MEMORY)
+        api = Api(servers.start_api_server(stack))
+        lives, logins = random_tokens(count), random_tokens(5)
+        server = stack.enter_context(Child(servers.serve_issuer, [*lives, *logins]))
+        url = server.receive()
+        filler, began = Filler(api), time.monotonic()
+        filler.create_others(count)
+        sources = filler.create_sources(count)
+        time.sleep(1.1)
+        # To adopt a token takes three writes, of which those before took one for each Secret.
+        at = time.time() + 2.0 * (time.monotonic() - began)
+        issuer = Issuer("demo", issuer=url, ca_file=str(CA_FILE))
+        dues = [at + period_of(source) * n / count for n, source in enumerate(sources)]
+        adopted = filler.adopt(sources, lives, issuer, dues)
+        time.sleep(max(0.0, at - time.time()))
+        entry: dict[str, object] = {"name": "demo", "issuer": url, "default": True}
+        refresher = stack.enter_context(servers.Refresher(api, [entry]))
+        yield Row("scale_10k_start_s", [refresher.wait_until_scheduled(count)], "<= 60")
+        # Caches warm, and what became due meanwhile is done.
+        time.sleep(4.0 if quick else 10.0)
+        before, known, began = refresher.count(), len(server.ask(0)), time.monotonic()
+        time.sleep(window)
+        after, took = refresher.count(), time.monotonic() - began
+        rotated = {token: at for at, token, outcome in server.ask(known) if outcome == "rotated"}
+        late = [rotated[token.live] - token.due for token in adopted if token.live in rotated]
+        cpu, writes, reads = (new - old for new, old in zip(after, before, strict=True))
+        floor = memory_of_imports(_IMPORTS)
+        yield Row("scale_10k_rss_mib", [refresher.memory()], "<= 250", [floor])
+        yield Row("scale_10k_cpu_percent", [100 * cpu / took], "<= 15")
+        yield Row("scale_10k_lateness_p99_s", [percentile(late, 0.99)])
+        yield Row("scale_10k_refreshes", [len(rotated)])
+        yield Row("scale_10k_api_writes_per_refresh", [writes / len(rotated)], "<= 4")
+        yield Row("scale_10k_api_reads_per_refresh", [reads / len(rotated)], "<= 0.2")
+        again = zip(adopted[:5], logins, strict=True)
+        slowest = max(_log_in(api, server, token, login) for token, login in again)
+        yield Row("reseed_adopted_s", [slowest], "<= 2")
 
 
-def _swept(process: RefresherProcess, issuers: Path, seconds: float) -> float:
-    """Seconds of CPU in which every token is visited, renewals included.
-
-    That happens each ten minutes, and whenever an issuer changes.
-    """
-    issuers.write_text(issuers.read_text(encoding="utf-8"), encoding="utf-8")
-    cpu = process.cpu()
-    time.sleep(seconds)
-    return process.cpu() - cpu
-
-
-def _complain(process: RefresherProcess, say: Callable[[str], None]) -> None:
-    complaints = process.complaints()
-    say(f"{len(complaints)} warnings and errors logged, {process.threads()} threads")
-    for line in complaints[:5]:
-        say(f"  {line[:300]}")
+def _log_in(api: Api, server: Child, token: Adopted, login: str) -> float:
+    """Return the seconds from the start of `kubectl apply` until the login is refreshed."""
+    began, known = time.time(), len(server.ask(0))
+    text = json.dumps(manifest(token.ref.name, login))
+    namespace = f"--namespace={token.ref.namespace}"
+    api.plane.kubectl("apply", "--filename=-", namespace, stdin=text)
+    while time.time() < began + 30.0:
+        for at, rt, outcome in server.ask(known):
+            if (rt, outcome) == (Sensitive(login).hash(), "rotated"):
+                return float(at) - began
+        time.sleep(0.1)
+    raise DriverError("a new login was not adopted within 30 s")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A window between two readings."""
+def team(number: int) -> str:
+    return f"team-{number % 20}"
 
-    aged: Sequence[Aged]
-    before: Reading
-    after: Reading
 
-    def rows(self) -> Iterator[Row]:
-        """Return the numbers of the measured time."""
-        took = self.after.at - self.before.at
-        shown = self.after.shown[len(self.before.shown) :]
-        done = [row for row in shown if row.outcome == "rotated"]
-        due = {token.live: token.due for token in self.aged}
-        late = [row.at - due[row.rt] for row in done if row.rt in due]
-        cpu = self.after.cpu - self.before.cpu
-        writes = self._more(WRITES) / len(done)
-        reads = self._more(READS) / len(done)
-        yield Row("scale_10k_cpu_percent", 100 * cpu / took)
-        yield Row("scale_10k_rss_mib", self.after.rss)
-        yield Row("scale_10k_lateness_p99_s", percentile(late, 0.99), (min(late), max(late)))
-        yield Row("scale_10k_lateness_p50_s", percentile(late, 0.5))
-        yield Row("scale_10k_refreshes", len(done))
-        yield Row("scale_10k_api_writes_per_refresh", writes)
-        yield Row("scale_10k_api_reads_per_refresh", reads)
+def random_tokens(count: int) -> list[str]:
+    return [secrets.token_urlsafe(32) for _ in range(count)]
 
-    def _more(self, verbs: frozenset[str]) -> float:
-        return refresh_requests(self.after.requests, verbs) - refresh_requests(
-            self.before.requests, verbs
-        )
+
+class Filler:
+    """Writes as administrator, over many connections."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        for number in range(20):
+            api.send("POST", "/api/v1/namespaces", {"metadata": {"name": team(number)}})
+
+    def create_others(self, count: int) -> None:
+        """Create Secrets that are none of ours."""
+        data = {"password": Sensitive("s" * 2000)}
+        others = [Secret(team(number), f"other-{number}", data=data) for number in range(count)]
+        servers.for_all(others, self._create)
+
+    def create_sources(self, count: int, prefix: str = "token") -> list[Secret]:
+        """Create annotated Secrets, as users do."""
+
+        def create(number: int) -> Secret:
+            seed = json.dumps({"refresh_token": secrets.token_urlsafe(32)})
+            data = {annotations.KEY_OAUTH: Sensitive(seed)} | _CLIENT
+            name, marks = f"{prefix}-{number}", {annotations.IS_TOKEN: "true"}
+            return self._create(Secret(team(number), name, annotations=marks, data=data))
+
+        return servers.for_all(range(count), create)
+
+    def adopt(
+        self, sources: Sequence[Secret], lives: Sequence[str], issuer: Issuer, dues: Sequence[float]
+    ) -> list[Adopted]:
+        """Write mirrors, grants and companions of sources that are to be refreshed then.
+
+        Of two writes in one second nobody can tell which came last: sources are a second old.
+        """
+
+        def write(number: int) -> Adopted:
+            source = sources[number]
+            grant = _grant(source, lives[number], issuer, dues[number] - period_of(source))
+            status = source_annotations.status_annotations(grant, None, mirror_refused=False)
+            patch = SecretPatch(status, {annotations.KEY_OAUTH: grant.document.to_json()})
+            body, path = patch.to_merge_patch(source.resource_version), _path(source)
+            self._api.send("PATCH", f"{path}/{source.name}{_REFRESHER}", body, servers.MERGE)
+            self._create(grant_secret.to_secret(grant, names.DRIVER_NAMESPACE), _REFRESHER)
+            token, due = grant.access_token(grant.issued_at), grant.next_refresh or 0.0
+            state = grant.source_uid, grant.generation, grant.status, grant.message, due, token
+            self._create(servers.to_secret(Companion(grant.ref, *state)), _REFRESHER)
+            return Adopted(grant.ref, grant.live_hash, due)
+
+        return servers.for_all(range(len(sources)), write)
+
+    def _create(self, secret: Secret, query: str = _KUBECTL) -> Secret:
+        created = self._api.send("POST", f"{_path(secret)}{query}", secret.to_manifest())
+        return Secret.from_manifest(json.loads(created))
+
+
+def _path(secret: Secret) -> str:
+    return f"/api/v1/namespaces/{secret.namespace}/secrets"
+
+
+def period_of(source: Secret) -> float:
+    """Return the seconds from one refresh of a token to the next."""
+    return schedule.next_refresh_at(0.0, LIFETIME, u=stable_jitter(source.uid, _GENERATION))
+
+
+def _grant(source: Secret, live: str, issuer: Issuer, sent_at: float) -> Grant:
+    """Return a grant after many refreshes, the last of them sent at `sent_at`."""
+    adopted = adopt(Source.parse(source), issuer, sent_at - _GENERATION * LIFETIME, None)
+    spent = tuple(Sensitive(each).hash() for each in random_tokens(MAX_SPENT - 1))
+    before = replace(adopted, generation=_GENERATION - 1, spent=spent)
+    before = replace(before, source_version=source.resource_version)
+    # Like the responses of the strict server.
+    session, expires = secrets.token_hex(16), int(sent_at + LIFETIME)
+    claims = {"iss": issuer.issuer, "sid": session, "iat": int(sent_at), "exp": expires}
+    fields = {
+        "access_token": sign_jwt(claims, b"k" * 32),
+        "token_type": "Bearer",
+        "expires_in": int(LIFETIME),
+        "refresh_token": live,
+        "session_state": session,
+        "id_token": servers.ID_TOKEN,
+    }
+    reply, _ = TokenDocument.parse(Sensitive(json.dumps(fields)))
+    return new_tokens.after_success(before, reply, sent_at, issuer)

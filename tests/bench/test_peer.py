@@ -1,6 +1,5 @@
 """The pair of Go is run, called and ended as it should be; a stand-in answers for it here."""
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -8,18 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import peer
+from bench import peer, processes
 from csidriver.adapters.mounts import Mounts
-from csidriver.demo.kubelet import Kubelet
 from csidriver.errors import DriverError
 
 pytestmark = pytest.mark.mounts
-ROOT = Path(__file__).parents[2]
 # Serves CSI at --endpoint=unix://PATH and keeps what it was asked for in a file beside it.
 DRIVER = f"""#!{sys.executable}
-import sys, threading
+import sys
 from concurrent import futures
-sys.path.insert(0, {str(ROOT)!r})
 import grpc
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 
@@ -42,61 +38,60 @@ server = grpc.server(futures.ThreadPoolExecutor(2))
 csi_pb2_grpc.add_NodeServicer_to_server(Node(), server)
 server.add_insecure_port("unix:" + path)
 server.start()
-threading.Event().wait()
+server.wait_for_termination()
 """
 REGISTRAR = "#!/bin/sh\nexec sleep 600\n"
 
 
 @pytest.fixture
-def kubelet() -> Iterator[Path]:
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     # Not in tmp_path: a unix socket's path has at most 107 bytes.
-    made = Kubelet(Path(tempfile.mkdtemp(prefix="b", dir="/tmp")), Mounts(), "physics")
-    made.prepare()
-    yield made.root
-    Mounts().unmount(made.root)
-    shutil.rmtree(made.root)
+    with tempfile.TemporaryDirectory(prefix="b", dir="/tmp") as name:
+        for module in (peer, processes):
+            monkeypatch.setattr(module, "MEMORY", Path(name))
+        monkeypatch.setenv("OAUTH2_CSI_TOOLS", name)
+        monkeypatch.setenv("PATH", f"{name}:/usr/bin:/bin")
+        yield Path(name)
+        if (Path(name) / "go").exists():
+            Mounts().unmount(Path(name) / "go")
 
 
 @pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "bin"
-    folder.mkdir()
+def programs(folder: Path) -> Path:
     for name, text in ((peer.DRIVER, DRIVER), (peer.REGISTRAR, REGISTRAR)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(peer, "MEMORY", tmp_path)
     return folder
 
 
-def test_the_pair_is_called_for_ephemeral_volumes_of_its_own(kubelet: Path, programs: Path) -> None:
-    assert peer.program(peer.DRIVER) == programs / peer.DRIVER
-    with peer.running(kubelet) as pair:
+def test_the_pair_is_called_for_ephemeral_volumes(programs: Path) -> None:
+    with peer.running() as pair:
         assert pair is not None
-        assert pair.publish(3) > 0
+        assert pair.publish(3, None) > 0
         assert pair.unpublish(3) > 0
         assert pair.memory() > 1
-        processes = pair._processes
-    assert all(process.poll() is not None for process in processes)
-    (log,) = kubelet.glob("plugins/*/csi.sock.log")
-    published, unpublished = (line.split() for line in log.read_text().splitlines())
+        ended = [each._process for each in pair.programs]
+    assert all(process.poll() is not None for process in ended)
+    published, unpublished = (
+        line.split() for line in (programs / "go/plugins/csi.sock.log").read_text().splitlines()
+    )
     assert published[:2] == ["publish", "true"]
     assert unpublished == ["unpublish", published[2]]
-    assert published[2].startswith(f"{kubelet}/pods/")
+    assert published[2].startswith(f"{programs}/go/pods/")
 
 
-def test_a_pair_that_does_not_serve_is_an_error_that_leaves_no_process(
-    kubelet: Path, programs: Path
-) -> None:
-    (programs / peer.DRIVER).write_text("#!/bin/sh\nexit 1\n")
-    with pytest.raises(DriverError, match="does not serve"), peer.running(kubelet):
-        pytest.fail("nothing serves")
+@pytest.mark.parametrize("name", [peer.DRIVER, peer.REGISTRAR])
+def test_a_pair_that_ends_says_why(programs: Path, name: str) -> None:
+    (programs / name).write_text("#!/bin/sh\necho 'the version is missing' >&2\nexit 3\n")
+    why = f"{name} ended with status 3:\nthe version is missing"
+    with pytest.raises(DriverError, match=why), peer.running() as pair:  # noqa: PT012
+        assert pair is not None
+        pair.programs[-1]._process.wait(10)
 
 
-def test_without_its_programs_there_is_no_pair(
-    tmp_path: Path, kubelet: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("OAUTH2_CSI_TOOLS", str(tmp_path))
-    with peer.running(kubelet) as pair:
+def test_without_its_programs_there_is_no_pair_and_its_numbers_are_skipped(folder: Path) -> None:
+    with peer.running() as pair:
         assert pair is None
+    row = peer.compare("publish_ratio_go", [], ">= 5")
+    assert row.verdict == f"skipped: no {peer.DRIVER} and no {peer.REGISTRAR}"
+    assert not (folder / "go").exists()
