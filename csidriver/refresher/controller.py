@@ -102,15 +102,15 @@ class Controller:
 
     def _resync_until(self, stop: threading.Event) -> None:
         """Reconcile all tokens at each resync, and when the issuers or the clock were changed."""
-        resynced_at = self._clock.monotonic()
+        issuers, resynced_at = self._context.issuers, self._clock.monotonic()
         clock_jump = ClockJumpDetector(self._clock)
         while not stop.wait(CONFIG_POLL_SECONDS):
-            context, now = self._read_context(), self._clock.monotonic()
-            changed = clock_jump.was_set_back() or context.issuers is not self._context.issuers
+            self._context, now = self._read_context(), self._clock.monotonic()
+            changed = clock_jump.was_set_back() or self._context.issuers is not issuers
             resync_due = now >= resynced_at + self._resync_seconds
             if not changed and not resync_due:
                 continue
-            self._context = context
+            issuers = self._context.issuers
             self._set_worker_limits()
             if resync_due:
                 resynced_at = now

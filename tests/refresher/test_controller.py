@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import logging
 import socket
 import threading
@@ -25,12 +24,10 @@ from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.schedule import RequestTimeouts
-from csidriver.core.sensitive import Sensitive
 from csidriver.refresher import controller
-from tests.core.refresh.grants import jwt
-from tests.issuer.faults import Hold, ReplacedBody, StatusReply
+from tests.issuer.faults import Hold, StatusReply
 from tests.issuer.policy import Policy
-from tests.refresher.bench import NAMESPACE, PROMPT, TIMEOUT, Bench, Build, commits, manifest, until
+from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, Build, commits, manifest, until
 
 # Seconds: less than the 15 that a request without an answer lasts.
 UNANSWERED = 12.0
@@ -69,17 +66,6 @@ def test_no_token_costs_a_look_at_the_files_of_issuers(
     assert next(looks) == 1
 
 
-def test_a_secret_without_the_annotation_is_left_alone(build: Build) -> None:
-    bench = build()
-    plain = manifest("plain", bench.issuer.seed("my-app").reveal())
-    plain["metadata"]["annotations"] = {}
-    bench.store.apply(plain, NAMESPACE)
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    assert bench.status("plain") == ""
-    assert len(bench.issuer.presentations()) == 1
-
-
 def test_tokens_are_replaced_before_they_expire(build: Build) -> None:
     bench = build(Policy(lifetime=6.0))
     bench.apply("hello", bench.issuer.seed("my-app"))
@@ -89,36 +75,6 @@ def test_tokens_are_replaced_before_they_expire(build: Build) -> None:
     assert second.issued_at < first.expires_at
     assert second.document.refresh_token != first.document.refresh_token
     assert bench.issuer.max_presentations() == 1
-
-
-def test_a_reseed_is_adopted(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    generation = bench.grant("hello").generation
-    fresh = bench.issuer.seed("my-app")
-    bench.apply("hello", fresh)
-    until(lambda: bench.grant("hello").generation >= generation + 2)
-    assert bench.issuer.presentations()[-1].token_hash == fresh.hash()
-    assert bench.outcomes() == ["rotated", "rotated"]
-
-
-def test_a_client_gets_a_token_of_its_own(build: Build) -> None:
-    bench = build()
-    bench.configure(bench.entry(allowedParams=["scope", "audience"]))
-    robot = manifest("robot", "", document="{}", **{"grant-type": "client_credentials"})
-    bench.store.apply(robot, NAMESPACE)
-    until(lambda: bench.refreshed("robot"))
-    companion = bench.companion("robot")
-    assert companion is not None
-    assert bench.issuer.verify(companion.data["access_token"].reveal()) is not None
-    mirror, _ = TokenDocument.parse(bench.source("robot").data[annotations.KEY_OAUTH])
-    assert mirror.access_token == companion.data["access_token"]
-    generation = bench.grant("robot").generation
-    bench.restart()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    assert bench.grant("robot").generation == generation
 
 
 def test_an_edit_is_not_counted_as_the_refresh_of_another_process(build: Build) -> None:
@@ -143,47 +99,6 @@ def test_an_edit_is_not_counted_as_the_refresh_of_another_process(build: Build) 
     assert bench.registry.get_sample_value(races, {"outcome": "adopted"}) == 0
 
 
-def test_a_derived_token_follows_its_login(build: Build) -> None:
-    bench = build(Policy(lifetime=6.0))
-    bench.configure(bench.entry(allowedParams=["audience"]))
-    derived = manifest(
-        "narrow",
-        "",
-        document="{}",
-        **{"grant-type": "token-exchange", "login": "hello", "audience": "storage"},
-    )
-    bench.store.apply(derived, NAMESPACE)
-    until(lambda: bench.status("narrow") == "WaitsForLogin")
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("narrow"))
-    first = bench.grant("narrow")
-    assert first.document.access_token != bench.grant("hello").document.access_token
-    until(lambda: bench.grant("narrow").login_generation > first.login_generation)
-    bench.store.remove("Secret", NAMESPACE, "hello")
-    until(lambda: bench.status("narrow") == "WaitsForLogin")
-    companion = bench.companion("narrow")
-    assert companion is not None
-    assert "access_token" not in companion.data
-
-
-def test_a_reapplied_manifest_presents_nothing_twice(build: Build) -> None:
-    bench = build()
-    seed = bench.issuer.seed("my-app")
-    bench.apply("hello", seed)
-    until(lambda: bench.refreshed("hello"))
-    for _ in range(3):
-        bench.apply("hello", seed)
-        until(
-            lambda: bench.source("hello").annotations.get(annotations.WARNING) == "OldSeedRestored"
-        )
-    bench.restart()
-    bench.apply("other", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("other"))
-    assert bench.outcomes() == ["rotated", "rotated"]
-    assert bench.issuer.max_presentations() == 1
-    assert bench.status("hello") == "Ready"
-
-
 def test_a_corrected_issuers_file_lets_a_misconfigured_secret_recover(build: Build) -> None:
     bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"), issuer="second")
@@ -195,19 +110,6 @@ def test_a_corrected_issuers_file_lets_a_misconfigured_secret_recover(build: Bui
     bench.configure(bench.entry(), bench.entry(name="second", default=False))
     until(lambda: bench.refreshed("hello"))
     assert bench.outcomes() == ["rotated", "rotated"]
-
-
-def test_a_token_of_another_issuer_goes_to_the_default_one_only_if_the_user_says_so(
-    build: Build,
-) -> None:
-    bench = build()
-    seed = bench.issuer.seed("my-app").reveal()
-    text = json.dumps({"refresh_token": seed, "access_token": jwt(iss="https://other.example")})
-    bench.store.apply(manifest("hello", seed, text), NAMESPACE)
-    until(lambda: bench.status("hello") == "Misconfigured")
-    assert bench.outcomes() == []
-    bench.store.apply(manifest("hello", seed, text, issuer="demo"), NAMESPACE)
-    until(lambda: bench.refreshed("hello"))
 
 
 def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
@@ -225,36 +127,6 @@ def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
     until(lambda: all(bench.status(f"broken-{n}") == "Invalid" for n in range(12)))
     until(lambda: bench.status("damaged") == "Invalid")
     assert bench.outcomes() == ["rotated", "rotated"], "nothing is presented for a damaged grant"
-
-
-def test_a_restart_continues_from_the_grant_and_presents_nothing_early(build: Build) -> None:
-    bench = build()
-    names = [f"hello-{number}" for number in range(5)]
-    for name in names:
-        bench.apply(name, bench.issuer.seed("my-app"))
-    until(lambda: all(bench.refreshed(name) for name in names))
-    bench.stop()
-    before = {name: bench.grant(name) for name in names}
-    companion = bench.companion(names[0])
-    assert companion is not None
-    bench.store.delete_secret(companion)
-    bench.start()
-    until(lambda: bench.companion(names[0]), "what was lost is restored from the grant")
-    bench.apply("late", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("late"))
-    assert {name: bench.grant(name) for name in names} == before
-    assert bench.outcomes() == ["rotated"] * 6
-
-
-def test_trouble_of_the_store_passes(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    with store_away(bench):
-        fresh = bench.issuer.seed("my-app")
-    bench.apply("hello", fresh)
-    until(lambda: bench.grant("hello").generation >= 4)
-    assert bench.outcomes() == ["rotated", "rotated"]
 
 
 def test_a_source_that_went_while_nobody_watched_is_not_refreshed(build: Build) -> None:
@@ -311,13 +183,6 @@ class Watching(logging.Handler):
             self._event.set()
 
 
-def test_an_idle_refresher_ends_promptly(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    bench.stop(within=PROMPT)
-
-
 def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build) -> None:
     bench = build()
     seed = bench.issuer.seed("my-app")
@@ -339,16 +204,6 @@ def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build)
     assert bench.outcomes() == ["rotated", "rotated"]
 
 
-def test_an_uncertain_exchange_is_told_at_once_and_not_repeated_at_once(build: Build) -> None:
-    bench = build()
-    bench.issuer.add_faults(ReplacedBody(b"<html>"))
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.status("hello") == "Uncertain")
-    bench.apply("other", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("other"))
-    assert bench.outcomes() == ["rotated", "rotated"]
-
-
 def test_a_late_reply_is_stored_and_its_token_not_sent_again(build: Build) -> None:
     """B18, L1: the server answers, but always later than the request lasts."""
     bench = build(timeouts=RequestTimeouts(BRIEF))
@@ -363,18 +218,6 @@ def test_a_late_reply_is_stored_and_its_token_not_sent_again(build: Build) -> No
     successors = {row.successor_hash for row in bench.issuer.presentations()}
     assert {bench.grant(name).live_hash for name in ("hello", "other")} == successors
     until(lambda: not list(bench.spool.glob("*.json")))
-
-
-def test_unknown_fields_keep_their_exact_text(build: Build) -> None:
-    bench = build()
-    seed = bench.issuer.seed("my-app").reveal()
-    odd = f'{{"odd": 1.10, "é": "\\ud800",  "refresh_token": {json.dumps(seed)}}}}}\n'
-    bench.store.apply(manifest("hello", "", document=odd), NAMESPACE)
-    until(lambda: bench.refreshed("hello"))
-    assert bench.source("hello").annotations[annotations.STATUS] == "Ready"
-    document = bench.grant("hello").document
-    assert document.fields["odd"] == Sensitive("1.10")
-    assert document.fields["é"] == Sensitive('"\\ud800"')
 
 
 def settled(bench: Bench, *names: str) -> None:
@@ -427,43 +270,6 @@ def test_a_restart_reads_nothing_of_tokens_in_order(build: Build) -> None:
     assert bench.backend.reads_of(SourceRef(NAMESPACE, names[1])) == 0
 
 
-def test_a_restart_reads_a_source_that_was_changed_meanwhile(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    settled(bench, "hello")
-    bench.stop()
-    fresh = bench.issuer.seed("my-app")
-    bench.apply("hello", fresh)
-    bench.start()
-    until(lambda: fresh.hash() in {row.token_hash for row in bench.issuer.presentations()})
-
-
-def test_a_deleted_companion_comes_back_at_once_and_costs_no_exchange(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    settled(bench, "hello")
-    before = bench.companion("hello")
-    assert before is not None
-    bench.store.delete_secret(before)
-    after = until(lambda: bench.companion("hello"))
-    assert after.data["access_token"] == before.data["access_token"]
-    assert bench.outcomes() == ["rotated"] * 2
-
-
-def test_a_deleted_grant_comes_back_as_it_was(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    settled(bench, "hello")
-    before = bench.grant("hello")
-    secret = bench.store.get_secret(
-        core_names.DRIVER_NAMESPACE, SourceRef(NAMESPACE, "hello").grant
-    )
-    assert secret is not None
-    bench.store.delete_secret(secret)
-    until(lambda: bench.store.get_secret(secret.namespace, secret.name))
-    assert bench.grant("hello").document == before.document
-
-
 def test_one_login_in_two_secrets_is_refreshed_for_the_elder_only(build: Build) -> None:
     bench = build()
     seed = bench.issuer.seed("my-app")
@@ -475,19 +281,6 @@ def test_one_login_in_two_secrets_is_refreshed_for_the_elder_only(build: Build) 
     settled(bench, "elder")
     assert bench.status("younger") == "DuplicateGrant"
     assert bench.issuer.max_presentations() == 1
-
-
-def test_a_copy_of_the_live_token_is_known_for_what_it_is(build: Build) -> None:
-    bench = build()
-    bench.apply("elder", bench.issuer.seed("my-app"))
-    settled(bench, "elder")
-    for name in ("copy", "copy-after-restart"):
-        live = bench.grant("elder").document.refresh_token
-        assert live is not None
-        bench.apply(name, live)
-        until(lambda name=name: bench.status(name) == "DuplicateGrant")  # type: ignore[misc]
-        bench.restart()
-    assert bench.outcomes() == ["rotated"] * 2
 
 
 def test_what_happens_at_the_end_of_a_visit_is_seen_after_it(build: Build) -> None:

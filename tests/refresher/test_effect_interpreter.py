@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.annotations import GRANT_SECRET_TYPE
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import DRIVER_NAMESPACE, SourceRef
@@ -28,189 +27,19 @@ from csidriver.core.refresh import effects
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.errors import SpoolFailed, StoreConflict, StoreUnavailable
 from csidriver.refresher.circuit_breaker import BreakerState
 from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
-from tests.issuer.faults import Hold, StatusReply
-from tests.issuer.issuer import ScriptedIssuer
 from tests.refresher.bench import TIMEOUT
 from tests.refresher.token_states import grant
 
 REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))
 ENTRY = effects.SpoolEntry("nonce", 1.0, None)
-BRIEF = 1.0  # seconds a token request may take
-
-
-class InterpreterBench:
-    """An interpreter over a folder; the test sets `may_send`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "store"
-        self.spool = folder / "spool"
-        self.registry = CollectorRegistry()
-        self.may_send = True
-        self.interpreter = Interpreter(
-            Ports(
-                store=DirectoryStore(self.root),
-                spool=Spool(self.spool),
-                token_client=TokenEndpoints(),
-                clock=SystemClock(),
-                metrics=RefresherMetrics(self.registry),
-                may_send=lambda: self.may_send,
-            )
-        )
-        self.run = self.interpreter.run
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> InterpreterBench:
-    return InterpreterBench(tmp_path)
-
-
-def perform(effect: effects.Effect[Any]) -> Generator[effects.Effect[Any], Any, Any]:
-    return (yield from effect)
-
-
-def test_secrets_are_created_read_patched_and_deleted(bench: InterpreterBench) -> None:
-    secret = Secret("ns", "hello", data={"oauth": Sensitive("1")})
-    runner = bench.interpreter.runner(ref=REF)
-    created = runner.run(perform(effects.CreateSecret(secret)))
-    patched = runner.run(
-        perform(effects.PatchSecret(created, SecretPatch(data={"clientID": Sensitive("2")})))
-    )
-    assert bench.run(perform(effects.GetSecret("ns", "hello"))) == patched
-    assert patched.data == {"oauth": Sensitive("1"), "clientID": Sensitive("2")}
-    for secret in (created, patched):
-        assert bench.interpreter.own_writes.find(secret.uid, secret.resource_version) == REF
-    bench.run(perform(effects.DeleteSecret(patched)))
-    assert bench.run(perform(effects.GetSecret("ns", "hello"))) is None
-
-
-def test_clocks_nonces_and_permission(bench: InterpreterBench) -> None:
-    before = bench.run(perform(effects.Monotonic()))
-    now = bench.run(perform(effects.Now()))
-    assert bench.run(perform(effects.Monotonic())) >= before
-    assert now > 1_600_000_000
-    nonces = {bench.run(perform(effects.Nonce())) for _ in range(10)}
-    assert len(nonces) == 10
-    assert all(re.fullmatch("[0-9a-f]{32}", nonce) for nonce in nonces)
-    asking = effects.AcquireSendSlot(Issuer("demo"), REF, CLIENT)
-    for allowed, pause in ((True, 0.0), (False, math.inf)):
-        bench.may_send = allowed
-        assert bench.run(perform(asking)) == pause
-
-
-def test_the_spool_is_written_read_and_cleared(bench: InterpreterBench) -> None:
-    bench.run(perform(effects.SpoolWrite(REF, ENTRY)))
-    assert bench.run(perform(effects.SpoolRead(REF))) == ENTRY
-    bench.run(perform(effects.SpoolClear(REF)))
-    assert bench.run(perform(effects.SpoolRead(REF))) is None
-
-
-def test_our_errors_are_thrown_in_where_the_effect_was_asked_for(bench: InterpreterBench) -> None:
-    def steps() -> Generator[effects.Effect[Any], Any, list[str]]:
-        caught = []
-        yield from effects.CreateSecret(Secret("ns", "hello"))
-        try:
-            yield from effects.CreateSecret(Secret("ns", "hello"))
-        except StoreConflict:
-            caught.append("conflict")
-        bench.spool.write_text("no folder", encoding="ascii")
-        try:
-            yield from effects.SpoolWrite(REF, ENTRY)
-        except SpoolFailed:
-            caught.append("spool")
-        now = yield from effects.Now()
-        return [*caught, type(now).__name__]
-
-    assert bench.run(steps()) == ["conflict", "spool", "float"]
-
-
-def test_an_error_that_is_not_caught_ends_the_run(bench: InterpreterBench) -> None:
-    gone = Secret("ns", "gone")
-    with pytest.raises(StoreConflict):
-        bench.run(perform(effects.PatchSecret(gone, SecretPatch(data={"a": Sensitive("1")}))))
-
-
-def test_send_presents_once_and_counts(bench: InterpreterBench) -> None:
-    secret = DEMO_CLIENT.client_secret
-    assert secret is not None
-    client = Client(DEMO_CLIENT.client_id, secret)
-    with ScriptedIssuer(clients=[DEMO_CLIENT]) as strict:
-        issuer = Issuer("demo", issuer=strict.url, internal=True)
-        outcomes: list[TokenResponse] = []
-        for fault in (None, StatusReply(500)):
-            strict.add_faults(*([fault] if fault else []))
-            seed = strict.seed("my-app")
-            send = effects.RequestToken(issuer, client, seed, 10.0, 10.0, REF, "nonce")
-            outcomes.append(bench.run(perform(send)))
-        assert len(strict.presentations()) == 2
-    assert isinstance(outcomes[0], Success)
-    assert outcomes[1] == Failure(FailureReason.SERVER_ERROR)
-    for outcome in ("ok", "server_error"):
-        labels = {"issuer": "demo", "outcome": outcome}
-        name = "oauth2_csi_refresher_exchanges_total"
-        assert bench.registry.get_sample_value(name, labels) == 1
-    count = "oauth2_csi_refresher_exchange_seconds_count"
-    assert bench.registry.get_sample_value(count, {"issuer": "demo"}) == 2
-
-
-@pytest.mark.parametrize("late_timeout", [TIMEOUT, 2 * BRIEF])
-def test_a_late_reply_is_kept_and_its_token_reconciled(
-    bench: InterpreterBench, late_timeout: float
-) -> None:
-    """Unless it comes after the late timeout."""
-    requeued: list[SourceRef] = []
-    bench.interpreter.requeue = requeued.append
-    assert DEMO_CLIENT.client_secret is not None
-    client = Client(DEMO_CLIENT.client_id, DEMO_CLIENT.client_secret)
-    with ScriptedIssuer(clients=[DEMO_CLIENT]) as strict:
-        issuer, seed = Issuer("demo", issuer=strict.url, internal=True), strict.seed("my-app")
-        released = threading.Event()
-        strict.add_faults(Hold(released))
-        bench.interpreter.limiter.acquire(issuer, REF, client)
-        send = effects.RequestToken(issuer, client, seed, BRIEF, late_timeout, REF, "nonce")
-        assert bench.run(perform(send)).reason is FailureReason.NO_ANSWER
-        assert requeued == []
-        if late_timeout == TIMEOUT:
-            released.set()
-        assert bench.interpreter.ports.late_replies.join(TIMEOUT)
-        entry = bench.run(perform(effects.TakeLateReply(REF)))
-        if late_timeout < TIMEOUT:
-            assert (requeued, entry) == ([], None)
-            return
-        [presented] = strict.presentations()
-    assert requeued == [REF]
-    assert (entry.nonce, entry.refresh_token_hash) == ("nonce", seed.hash())
-    assert entry.reply.refresh_token.hash() == presented.successor_hash
-    assert entry.sent_at <= presented.presented_at - BRIEF / 2
-
-
-@pytest.mark.parametrize("normal", [True, False])
-def test_a_report_is_an_event_and_a_log_line(
-    bench: InterpreterBench, caplog: pytest.LogCaptureFixture, *, normal: bool
-) -> None:
-    caplog.set_level(logging.INFO)
-    bench.run(perform(effects.EmitEvent(REF, "uid-1", "NeedsReauth", "log in again", normal)))
-    event = (bench.root / "ns" / "event.hello.needsreauth.yaml").read_text(encoding="utf-8")
-    for part in ("uid-1", "NeedsReauth", "log in again", "Normal" if normal else "Warning"):
-        assert part in event
-    line = caplog.records[-1]
-    assert line.getMessage() == "Secret ns/hello: NeedsReauth: log in again"
-    assert line.levelno == (logging.INFO if normal else logging.WARNING)
-
-
-def test_an_event_that_cannot_be_written_stops_nothing(
-    bench: InterpreterBench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench.root.write_text("no folder", encoding="ascii")
-    bench.run(perform(effects.EmitEvent(REF, "uid-1", "Ready", "fine", True)))
-    assert "cannot create an Event for Secret ns/hello" in caplog.text
+BRIEF = 0.3  # seconds a token request may take
 
 
 class ScriptedEndpoints:
@@ -285,16 +114,17 @@ class ScriptedBench:
         self.registry = CollectorRegistry()
         self.endpoints = ScriptedEndpoints()
         self.clock = FakeClock()
-        self.root = folder / "store"
+        self.root, self.spool = folder / "store", folder / "spool"
         self.store = DirectoryStore(self.root)
+        self.may_send = True
         self.interpreter = Interpreter(
             Ports(
                 store=self.store,
-                spool=Spool(folder / "spool"),
+                spool=Spool(self.spool),
                 token_client=self.endpoints,
                 clock=self.clock,
                 metrics=RefresherMetrics(self.registry),
-                may_send=lambda: True,
+                may_send=lambda: self.may_send,
             )
         )
         self.run = self.interpreter.run
@@ -333,6 +163,88 @@ def scripted(tmp_path: Path) -> ScriptedBench:
     return ScriptedBench(tmp_path)
 
 
+def perform(effect: effects.Effect[Any]) -> Generator[effects.Effect[Any], Any, Any]:
+    return (yield from effect)
+
+
+def test_secrets_are_created_read_patched_and_deleted(scripted: ScriptedBench) -> None:
+    secret = Secret("ns", "hello", data={"oauth": Sensitive("1")})
+    runner = scripted.interpreter.runner(ref=REF)
+    created = runner.run(perform(effects.CreateSecret(secret)))
+    patched = runner.run(
+        perform(effects.PatchSecret(created, SecretPatch(data={"clientID": Sensitive("2")})))
+    )
+    assert scripted.run(perform(effects.GetSecret("ns", "hello"))) == patched
+    assert patched.data == {"oauth": Sensitive("1"), "clientID": Sensitive("2")}
+    for secret in (created, patched):
+        assert scripted.interpreter.own_writes.find(secret.uid, secret.resource_version) == REF
+    scripted.run(perform(effects.DeleteSecret(patched)))
+    assert scripted.run(perform(effects.GetSecret("ns", "hello"))) is None
+
+
+def test_clocks_nonces_and_permission(scripted: ScriptedBench) -> None:
+    before = scripted.run(perform(effects.Monotonic()))
+    now = scripted.run(perform(effects.Now()))
+    assert scripted.run(perform(effects.Monotonic())) >= before
+    assert now > 1_600_000_000
+    nonces = {scripted.run(perform(effects.Nonce())) for _ in range(10)}
+    assert len(nonces) == 10
+    assert all(re.fullmatch("[0-9a-f]{32}", nonce) for nonce in nonces)
+    asking = effects.AcquireSendSlot(Issuer("demo"), REF, CLIENT)
+    for allowed, pause in ((True, 0.0), (False, math.inf)):
+        scripted.may_send = allowed
+        assert scripted.run(perform(asking)) == pause
+
+
+def test_the_spool_is_written_read_and_cleared(scripted: ScriptedBench) -> None:
+    scripted.run(perform(effects.SpoolWrite(REF, ENTRY)))
+    assert scripted.run(perform(effects.SpoolRead(REF))) == ENTRY
+    scripted.run(perform(effects.SpoolClear(REF)))
+    assert scripted.run(perform(effects.SpoolRead(REF))) is None
+
+
+def test_our_errors_are_thrown_in_where_the_effect_was_asked_for(scripted: ScriptedBench) -> None:
+    def steps() -> Generator[effects.Effect[Any], Any, list[str]]:
+        caught = []
+        yield from effects.CreateSecret(Secret("ns", "hello"))
+        try:
+            yield from effects.CreateSecret(Secret("ns", "hello"))
+        except StoreConflict:
+            caught.append("conflict")
+        scripted.spool.write_text("no folder", encoding="ascii")
+        try:
+            yield from effects.SpoolWrite(REF, ENTRY)
+        except SpoolFailed:
+            caught.append("spool")
+        now = yield from effects.Now()
+        return [*caught, type(now).__name__]
+
+    assert scripted.run(steps()) == ["conflict", "spool", "float"]
+
+
+@pytest.mark.parametrize("normal", [True, False])
+def test_a_report_is_an_event_and_a_log_line(
+    scripted: ScriptedBench, caplog: pytest.LogCaptureFixture, *, normal: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    scripted.run(perform(effects.EmitEvent(REF, "uid-1", "NeedsReauth", "log in again", normal)))
+    event = (scripted.root / "ns" / "event.hello.needsreauth.yaml").read_text(encoding="utf-8")
+    for part in ("uid-1", "NeedsReauth", "log in again", "Normal" if normal else "Warning"):
+        assert part in event
+    line = caplog.records[-1]
+    assert line.getMessage() == "Secret ns/hello: NeedsReauth: log in again"
+    assert line.levelno == (logging.INFO if normal else logging.WARNING)
+    assert scripted.value("changes_total", reason="NeedsReauth") == 1
+
+
+def test_an_event_that_cannot_be_written_stops_nothing(
+    scripted: ScriptedBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted.root.write_text("no folder", encoding="ascii")
+    scripted.run(perform(effects.EmitEvent(REF, "uid-1", "Ready", "fine", True)))
+    assert "cannot create an Event for Secret ns/hello" in caplog.text
+
+
 def test_an_outcome_decides_who_may_send_next(scripted: ScriptedBench) -> None:
     throttled = Failure(FailureReason.THROTTLED, 60.0)
     assert scripted.exchange(0, throttled) == throttled
@@ -350,6 +262,7 @@ def test_a_request_that_may_be_repeated_counts_as_one_of_its_client(
     assert scripted.endpoints.asked == ["request"]
     assert scripted.in_flight() == 0
     assert scripted.value("exchanges_total", issuer="demo", outcome="ok") == 1
+    assert scripted.value("exchange_seconds_count", issuer="demo") == 1
     refused = Failure(FailureReason.INVALID_CLIENT)
     assert scripted.exchange(1, refused) == refused
     assert scripted.exchange(2, tokens, REPEATABLE) == refused, "its client is known to be refused"
@@ -457,10 +370,12 @@ def test_the_health_of_an_issuer_is_one_event_on_the_deployment(scripted: Script
     ],
     ids=["tokens", "nothing"],
 )
-def test_a_late_reply_tells_that_the_issuer_answers(
+def test_a_late_reply_is_kept_and_tells_that_the_issuer_answers(
     scripted: ScriptedBench, late: TokenResponse, state: BreakerState, told: set[str]
 ) -> None:
     scripted.endpoints.answers.clear()
+    requeued: list[SourceRef] = []
+    scripted.interpreter.requeue = requeued.append
     for number in range(3):
         outcome = scripted.exchange(number, late, replace(SEND, timeout=BRIEF))
         assert isinstance(outcome, Failure)
@@ -470,6 +385,12 @@ def test_a_late_reply_tells_that_the_issuer_answers(
     assert scripted.interpreter.ports.late_replies.join(TIMEOUT)
     assert scripted.interpreter.limiter.loads()[0].state is state
     assert {reason for reason, _, _ in events_in(scripted, DRIVER_NAMESPACE)} == told
+    entry = scripted.run(perform(effects.TakeLateReply(REF)))
+    if isinstance(late, Failure):
+        assert (requeued, entry) == ([], None)
+    else:
+        assert requeued == [REF] * 3
+        assert (entry.nonce, entry.refresh_token_hash) == ("nonce", Sensitive("rt").hash())
 
 
 def test_a_client_that_is_known_to_be_refused_sends_nothing(scripted: ScriptedBench) -> None:
@@ -491,25 +412,14 @@ def test_a_token_waits_only_for_the_issuer_whose_workers_it_uses(scripted: Scrip
     assert scripted.interpreter.runner("demo").run(asking) == 0
 
 
-@pytest.mark.parametrize("answer", Introspection)
-def test_an_introspection_is_passed_on(scripted: ScriptedBench, answer: Introspection) -> None:
-    scripted.endpoints.answer = answer
+def test_introspections_and_probes_are_passed_on(scripted: ScriptedBench) -> None:
+    answer = scripted.endpoints.answer = Introspection.ACTIVE
     question = effects.Introspect(ISSUER, CLIENT, Sensitive("rt"), 10.0)
     assert scripted.run(perform(question)) is answer
     assert scripted.value("introspections_total", issuer="demo", answer=answer.value) == 1
-
-
-@pytest.mark.parametrize("alive", [True, False])
-def test_a_probe_is_passed_on(scripted: ScriptedBench, *, alive: bool) -> None:
-    scripted.endpoints.alive = alive
-    assert scripted.run(perform(effects.Probe(ISSUER))) is alive
-
-
-def test_tokens_of_one_login_are_found(scripted: ScriptedBench) -> None:
-    for number, others in ((0, ()), (1, (effects.Duplicate(0.0, SourceRef("ns", "0")),))):
-        ref = SourceRef("ns", str(number))
-        asking = effects.FindDuplicates(ref, float(number), frozenset({"live"}))
-        assert scripted.run(perform(asking)) == others
+    for alive in (True, False):
+        scripted.endpoints.alive = alive
+        assert scripted.run(perform(effects.Probe(ISSUER))) is alive
 
 
 def test_the_time_until_an_outcome_is_stored_is_measured(scripted: ScriptedBench) -> None:
@@ -557,8 +467,3 @@ def test_tokens_that_may_have_been_stored_are_not_said_to_be_lost(scripted: Scri
     scripted.endpoints.outcomes = [Success(TokenDocument({}))]
     scripted.run(steps())
     assert scripted.value("races_total", outcome="lost") == 0
-
-
-def test_events_are_counted(scripted: ScriptedBench) -> None:
-    scripted.run(perform(effects.EmitEvent(REF, "uid-1", "LostRotation", "log in again", False)))
-    assert scripted.value("changes_total", reason="LostRotation") == 1
