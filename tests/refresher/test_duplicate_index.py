@@ -21,12 +21,6 @@ def test_tokens_that_share_a_hash_are_found() -> None:
     assert index.find_and_update(A, 1.0, ["x"]) == ()
 
 
-def test_a_search_adds_the_token() -> None:
-    index = DuplicateIndex()
-    assert index.find_and_update(A, 1.0, ["x"]) == ()
-    assert index.find_and_update(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
-
-
 def test_hashes_that_were_replaced_are_forgotten() -> None:
     index = DuplicateIndex()
     for ref in (A, B, C):
@@ -75,7 +69,7 @@ def test_those_that_are_there_stay_when_there_are_too_many() -> None:
 
 
 def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
-    for _ in range(50):
+    for _ in range(10):
         index, together = DuplicateIndex(), threading.Barrier(2)
         seen: list[bool] = []
 
@@ -91,7 +85,7 @@ def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
         assert sorted(seen) == [False, True]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([A, B, C]), st.frozensets(st.sampled_from("uvwxyz"))), max_size=20

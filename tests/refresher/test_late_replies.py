@@ -67,15 +67,6 @@ def test_a_reply_after_the_timeout_comes_late(replies: LateReplies) -> None:
     assert server.late == [TOKENS]
 
 
-def test_after_the_late_timeout_there_is_no_reply(replies: LateReplies) -> None:
-    server = SlowServer(NO_ANSWER)
-    assert server.asked_by(replies) == AWAITED
-    assert server.late_timeout == TIMEOUT
-    server.answers.set()
-    replies.join(TIMEOUT)
-    assert server.late == [NO_ANSWER]
-
-
 def test_what_was_not_sent_is_not_said_to_be_unanswered(replies: LateReplies) -> None:
     """A name that is resolved for long, or a connection that does not come about."""
     server = SlowServer(UNREACHABLE, connects=False)

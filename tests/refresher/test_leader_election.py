@@ -111,16 +111,6 @@ def test_work_lasts_until_stop_and_the_lock_is_renewed_meanwhile(bench: ElectorB
     assert all(TERM.renew <= gap <= TERM.renew + TERM.retry_period for gap in gaps)
 
 
-def test_a_standby_waits_and_starts_within_a_retry_period(bench: ElectorBench) -> None:
-    bench.lock.free = False
-    bench.clock.plan(30.0, lambda: setattr(bench.lock, "free", True))
-    bench.clock.plan(50.0, bench.stop.set)
-    bench.run()
-    [(began, _)] = bench.spans
-    assert 1030.0 <= began <= 1030.0 + TERM.retry_period
-    assert bench.elector.ready() == []
-
-
 def test_a_standby_has_its_own_work_while_another_leads_and_the_backend_answers(
     bench: ElectorBench,
 ) -> None:
@@ -229,16 +219,6 @@ def test_work_that_fails_releases_the_lock(bench: ElectorBench) -> None:
         bench.run(work)
     assert bench.lock.released.is_set()
     assert bench.changes == [True, False]
-
-
-def test_a_lock_that_cannot_be_released_ends_the_work_all_the_same(bench: ElectorBench) -> None:
-    def stop() -> None:
-        bench.lock.error = StoreUnavailable("away")
-        bench.stop.set()
-
-    bench.clock.plan(10.0, stop)
-    bench.run()
-    assert len(bench.spans) == 1
 
 
 def test_a_standby_that_cannot_read_the_lock_is_not_ready(bench: ElectorBench) -> None:

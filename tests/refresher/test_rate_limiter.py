@@ -64,14 +64,6 @@ def test_clients_that_a_user_invents_do_not_pile_up() -> None:
     assert len(bench.limiter._limits["demo"][1]._clients) < 5000
 
 
-def test_a_client_with_another_key_is_another_client() -> None:
-    bench = LimiterBench()
-    first, second = (Client("my-app", Sensitive(""), Sensitive(key)) for key in ("k1", "k2"))
-    bench.request(0, REFUSED, first)
-    assert bench.limiter.acquire(bench.issuer, ref(1), first).client_refused
-    assert bench.limiter.acquire(bench.issuer, ref(2), second) == SEND_NOW
-
-
 def test_demand_counts_a_token_once_however_often_it_comes_back() -> None:
     bench = LimiterBench(rate=1.0)
     tokens = [ref(number) for number in range(10)]
