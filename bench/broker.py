@@ -66,7 +66,7 @@ sys.exit(cli.main())
 
 def measure(*, quick: bool) -> Iterator[Row]:
     """Start a broker whose nodes wait for it; change a token, do nothing, be called by others."""
-    count, window = (50, 5.0) if quick else (_NODES, 40.0)
+    count, window = (50, 5.0) if quick else (_NODES, 30.0)
     with ExitStack() as stack:
         certificate(MEMORY)
         api = stack.enter_context(Child(serve_api))

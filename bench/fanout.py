@@ -33,7 +33,7 @@ _Group = tuple[SourceRef, list[str]]  # a source, and the files with its token
 
 def measure(*, quick: bool) -> Iterator[Row]:
     """Change tokens that few or many files show, of ours and of the bare watcher in turn."""
-    rounds, changes = (2, 5) if quick else (5, 60)
+    rounds, changes = (2, 5) if quick else (3, 60)
     with Stand() as stand:
         stand.start()
         stand.callback(stand.stop)

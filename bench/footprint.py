@@ -15,7 +15,7 @@ SIZES = (0, 20, FULL_NODE, 250)
 
 def measure(*, quick: bool) -> Iterator[Row]:
     """Grow fresh plugins, and what is compared with them; leave one alone; start and stop it."""
-    rounds, window, starts = (1, 3.0, 2) if quick else (2, 30.0, 9)
+    rounds, window, starts = (1, 3.0, 2) if quick else (2, 20.0, 7)
     grown: dict[str, list[float]] = {}
     with Stand() as stand:
         for _ in range(rounds):

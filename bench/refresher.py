@@ -36,7 +36,7 @@ from csidriver.errors import DriverError
 from tests.adapters.oauth.peer import certificate
 
 # Tokens of a batch, and seconds from one batch to the next: two batches must not overlap.
-_SIZE, _TINY, _APART, _APART_IN_TURN = 50, 10, 5.0, 16.0
+_SIZE, _TINY, _APART, _APART_IN_TURN = 50, 10, 4.0, 16.0
 _WORKERS = 8  # as many as the refresher has
 # By refresh: ms of CPU, writes, reads, tokens presented; and refreshes a second.
 Batch = tuple[float, float, float, float, float]

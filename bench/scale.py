@@ -53,7 +53,7 @@ class Adopted(NamedTuple):
 
 def measure(*, quick: bool) -> Iterator[Row]:
     """Start a refresher with old tokens, evenly aged; refresh what is due; log in again."""
-    count, window = (500, 10.0) if quick else (10_000, 60.0)
+    count, window = (500, 10.0) if quick else (10_000, 45.0)
     with ExitStack() as stack:
         certificate(MEMORY)
         api = Api(servers.start_api_server(stack))
