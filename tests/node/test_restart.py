@@ -7,7 +7,6 @@ import pytest
 
 from csidriver.core.status import Status
 from csidriver.demo.kubelet import Kubelet
-from csidriver.node.token_fs import DATA_FOLDER
 from tests.node.plugin import (
     NAMESPACE,
     SOURCE,
@@ -148,22 +147,6 @@ def test_a_volume_with_a_damaged_record_can_be_unpublished(published: Node) -> N
         assert reader.read() == b""
     eventually(published.nothing_left, "the end of all")
     assert names(published.token_folder) == []
-
-
-@pytest.mark.parametrize("crash", ["folder", "data", "draft", "file"])
-def test_a_crash_before_the_mount_converges(node: Node, crash: str) -> None:
-    node.write_token("at-1")
-    node.stop()
-    data = node.folder() / DATA_FOLDER
-    (node.folder() if crash == "folder" else data).mkdir(parents=True)
-    if crash == "draft":
-        (data / "..draft").write_bytes(b"half")
-    if crash == "file":
-        (data / "token").write_bytes(b"")
-        (data / "token").chmod(0o400)
-    node.start()
-    node.publish(node.request())
-    converged(node)
 
 
 def test_a_volume_without_a_record_is_adopted_while_a_pod_keeps_its_file_open(
