@@ -76,7 +76,7 @@ soak: $(VENV)/.dev
 ## bench: every number of docs/evidence/performance.md, as root, after `make tools`; QUICK=1 for a
 ## short one; BEFORE=COMMIT compares the CPU per refresh with that of a commit
 bench: $(VENV)/.dev
-	@BEFORE="$(if $(filter file,$(origin BEFORE)),,$(BEFORE))" \
+	@BEFORE="$(if $(filter file,$(origin BEFORE)),,$(BEFORE))" GRPC_VERBOSITY=ERROR \
 		$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 ## check: what CI checks before it tests

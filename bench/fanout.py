@@ -23,9 +23,7 @@ from csidriver.core.names import SourceRef
 from csidriver.errors import DriverError
 
 _SIZES = (1, 10, FULL_NODE)
-# Seconds between two questions whether the files are written: nobody opens them, as a reader would
-# refuse the lease.
-_PAUSE = 0.0003
+_PAUSE = 0.0003  # seconds between two questions; who opened a file would refuse the lease
 
 
 _Group = tuple[SourceRef, list[str]]  # a source, and the files with its token

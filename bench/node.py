@@ -66,7 +66,6 @@ def new_companion(ref: SourceRef, generation: int, owner: str, size: int) -> tup
 
 
 def volumes_of(numbers: range) -> list[Volume]:
-    """Return volumes that take turns with 20 companions."""
     return [(number, SOURCES[number % COMPANIONS]) for number in numbers]
 
 
@@ -203,7 +202,6 @@ class Stand(ExitStack):
             self.caller.unpublish(number)
 
     def file(self, number: int) -> str:
-        """Return the path at which the pod finds its token."""
         return str(self.caller.target(number) / "token")
 
     def change(self, ref: SourceRef, size: int = SIZES[0]) -> str:

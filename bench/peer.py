@@ -50,7 +50,6 @@ server.wait_for_termination()
 
 
 def program(name: str) -> str:
-    """Return where a program of the pair is, "" if it is nowhere."""
     return str(find(name) or shutil.which(name) or "")
 
 

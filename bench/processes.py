@@ -25,8 +25,7 @@ TOP = Path(__file__).parents[1]
 TIMEOUT = 60.0  # seconds; only a defect waits for it
 # What runs the role given as the next argument, of the working tree in PYTHONPATH.
 ROLE = (sys.executable, "-P", "-m", "csidriver")
-# Mounts that the plugin or the bench makes below kubelet's folder show on both sides, as with
-# mount propagation Bidirectional.
+# Mounts below kubelet's folder show on both sides, as with mount propagation Bidirectional.
 OWN_MOUNTS = ("unshare", "--mount", "--propagation", "unchanged")
 
 

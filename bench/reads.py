@@ -57,7 +57,6 @@ def _busy(stand: Stand) -> Child:
 
 
 def keep_busy(_: Connection, kubelet: Path, socket: Path, uids: dict[int, str]) -> None:
-    """Publish, republish and unpublish volumes without end."""
     caller = Caller(kubelet, socket, uids)
     for number in itertools.cycle(_BUSY):
         for pause in (0.002, 0.002):

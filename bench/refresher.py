@@ -40,8 +40,7 @@ _SIZE, _TINY, _APART, _APART_IN_TURN = 50, 10, 4.0, 16.0
 _WORKERS = 8  # as many as the refresher has
 # By refresh: ms of CPU, writes, reads, tokens presented; and refreshes a second.
 Batch = tuple[float, float, float, float, float]
-# A working tree, and the kind of its issuer.
-Kind = tuple[Path, str]
+Kind = tuple[Path, str]  # a working tree, and the kind of its issuer
 _SECRETS = "/api/v1/namespaces/default/secrets"
 
 
@@ -108,8 +107,7 @@ class Setup:
         """Make a batch of each kind; return when each is due."""
         filler, began = Filler(self.api), time.monotonic()
         sources = [filler.create_sources(self.size, f"b-{number}") for number in range(len(kinds))]
-        # Writing grant, companion and mirror takes three times as long as writing the source did,
-        # and a busy machine longer; then the refresher starts.
+        # To adopt takes three times as long, or longer if busy; then the refresher starts.
         first = time.time() + 20.0 + 10 * (time.monotonic() - began)
         time.sleep(1.1)
         batches = [(*kind, first + number * apart) for number, kind in enumerate(kinds)]

@@ -70,8 +70,8 @@ def measure(*, quick: bool) -> Iterator[Row]:
         dues = [at + period_of(source) * n / count for n, source in enumerate(sources)]
         adopted = filler.adopt(sources, lives, issuer, dues)
         time.sleep(max(0.0, at - time.time()))
-        entry: dict[str, object] = {"name": "demo", "issuer": url, "default": True}
-        refresher = stack.enter_context(servers.Refresher(api, [entry]))
+        entries: list[dict[str, object]] = [{"name": "demo", "issuer": url, "default": True}]
+        refresher = stack.enter_context(servers.Refresher(api, entries))
         yield Row("scale_10k_start_s", [refresher.wait_until_scheduled(count)], "<= 60")
         # Caches warm, and what became due meanwhile is done.
         time.sleep(4.0 if quick else 10.0)

@@ -78,7 +78,6 @@ class Api:
 
 
 def for_all(items: Iterable[Any], work: Callable[[Any], T]) -> list[T]:
-    """Call a function with all items, in several threads."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(work, items))
 

@@ -47,7 +47,6 @@ def measure(*, quick: bool) -> Iterator[Row]:
 
 
 def asker(port: object) -> Callable[[], bytes]:
-    """Return a function that sends a review, over a connection that stays."""
     pool, body = urllib3.PoolManager(ca_certs=str(CA_FILE), retries=False), json.dumps(review())
     url = f"https://{HOST}:{port}{names.ADMISSION_PATH}"
 
