@@ -16,6 +16,7 @@ PATCHES: dict[str, tuple[Says, type[StoreError], str]] = {
     "changed": (status(409, "Conflict", kind="secrets"), StoreConflict, "changed"),
     "changed, in no words": (Says(b"", 409), StoreConflict, "changed"),
     "quota is changing": (status(409, "Conflict", kind="resourcequotas"), StoreUnavailable, "busy"),
+    "gone": (status(404, "NotFound"), StoreConflict, "does not exist"),
     "no right": (
         status(403, "Forbidden", "secrets is forbidden: User x cannot patch resource"),
         StoreRefused,

@@ -52,6 +52,15 @@ def page(*names: str) -> dict[str, Any]:
     return {"metadata": {"resourceVersion": "9"}, "items": items}
 
 
+def test_the_pods_of_a_node_are_listed_by_metadata(api: Scripted, backend: BrokerBackend) -> None:
+    api.answering = lambda _: Says(page("web", "db"))
+    web, earlier = PodRef("alice", "web", "u-web"), PodRef("alice", "db", "u-0")
+    assert backend.ended_pods(frozenset({web, earlier}), "node-a") == {earlier}
+    [asked] = api.asked
+    assert (asked.path, asked.headers["Accept"]) == ("/api/v1/pods", METADATA)
+    assert asked.query == {"limit": "500", "fieldSelector": "spec.nodeName=node-a"}
+
+
 def test_with_enrolled_namespaces_only_their_pods_are_listed(
     api: Scripted, client: KubernetesClient
 ) -> None:

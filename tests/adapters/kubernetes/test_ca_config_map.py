@@ -24,3 +24,8 @@ def test_a_write_names_the_version_that_was_read(api: Scripted, authorities: CaC
     api.answering = lambda _: status(409)
     with pytest.raises(StoreConflict):
         authorities.write(current, "PEM")
+
+
+def test_it_may_be_absent(api: Scripted, authorities: CaConfigMap) -> None:
+    api.answering = lambda _: status(404)
+    assert authorities.read() is None
