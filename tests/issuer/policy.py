@@ -31,7 +31,6 @@ class Policy:
     grace: float = 0.0  # after a rotation the replaced token still gets the same successor
     extra: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     introspection: bool = True  # advertised in the metadata, and served
-    bound: bool = False  # access tokens are bound to a certificate (RFC 8705)
     refresh_token_unasked: bool = False  # in replies to grants that need none
     throttled: str = ""  # clients whose ids begin so are told to come back in an hour; "" for none
 
@@ -114,5 +113,4 @@ class PolicyFamilies(TokenFamilies):
 
     def _access_token_response(self, now: float, **claims: object) -> dict[str, object]:
         self._lifetime = self.policy.lifetime
-        bound = {"cnf": {"x5t#S256": "of-a-certificate"}} if self.policy.bound else {}
-        return super()._access_token_response(now, **claims, **bound)
+        return super()._access_token_response(now, **claims)
