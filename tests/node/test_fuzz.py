@@ -211,13 +211,14 @@ def entries_of(field: str, keys: Strategy, values: Strategy = TEXTS) -> Strategy
 CAPABILITIES = st.builds(
     csi_pb2.VolumeCapability,
     access_mode=st.none() | st.builds(csi_pb2.VolumeCapability.AccessMode, mode=st.integers(-1, 9)),
-    mount=st.builds(
+    mount=st.none()
+    | st.builds(
         csi_pb2.VolumeCapability.MountVolume,
         fs_type=st.just("") | TEXTS,
         mount_flags=st.just([]) | st.lists(TEXTS, max_size=3),
         volume_mount_group=st.just("") | TEXTS,
     ),
-) | st.builds(csi_pb2.VolumeCapability, block=st.builds(csi_pb2.VolumeCapability.BlockVolume))
+)
 CHANGES: Strategy = st.one_of(
     texts_of("volume_id"),
     texts_of("target_path", PATHS),

@@ -28,11 +28,6 @@ def replace_by_dead_socket(path: Path) -> None:
         dead.bind(str(path))
 
 
-def replace_by_dangling_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("nowhere")
-
-
 def rename_folder(path: Path) -> None:
     path.parent.rename(path.parent.with_name("away"))
 
@@ -47,7 +42,7 @@ def replace_parent_by_file(path: Path) -> None:
     path.parent.touch()
 
 
-LOSSES = [remove, replace_by_dead_socket, replace_by_dangling_link, rename_folder]
+LOSSES = [remove, replace_by_dead_socket, rename_folder]
 every_loss = pytest.mark.parametrize("sabotage", LOSSES)
 
 

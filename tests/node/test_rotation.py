@@ -133,16 +133,10 @@ def test_a_failed_rewrite_is_tried_again_and_harms_no_other(
 ) -> None:
     running.files["bad"] = File(error, RewriteResult.LEASED)
     running.files["good"] = File(RewriteResult.UNCHANGED)
-    running.rotation.request(["bad", "good"])
+    running.rotation.request(["gone", "bad", "good"])
     eventually(lambda: running.count("unchanged") == 1, "a look at the other file")
     eventually(lambda: running.count("leased") == 1, "the rewrite")
     assert running.failures() == 1
-
-
-def test_a_volume_that_is_gone_is_passed_over(running: Running) -> None:
-    running.files["v2"] = File(RewriteResult.LEASED)
-    running.rotation.request(["v1", "v2"])
-    eventually(lambda: running.count("leased") == 1, "the rewrite")
 
 
 @pytest.mark.mounts

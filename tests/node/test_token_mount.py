@@ -170,14 +170,13 @@ class Unwilling(Mounts):
     """Mounts that a kernel refuses to mend, while `refuses`."""
 
     refuses = False
-    unmounts = False
 
     def attach(self, clone: int, target: Path) -> None:
         self._check(target)
         super().attach(clone, target)
 
     def unmount(self, target: Path) -> bool:
-        if not self.unmounts and threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             self._check(target)
         return super().unmount(target)
 
@@ -234,16 +233,6 @@ def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
     node.publish(node.request("v2"))
     node.write_token("at-3", 3)
     eventually(lambda: reads([*files, node.file("v2")]) == {"at-3"}, "the rotation", 20)
-
-
-def test_a_cover_is_taken_away_from_a_mount_that_stays(
-    stopped_node: Node, unwilling: Unwilling
-) -> None:
-    """A process that dies in the middle of a repair must not take the tokens with it."""
-    unwilling.unmounts = True
-    cover_by_tmpfs(stopped_node)
-    eventually(lambda: stopped_node.plugin.alive() == [], "the repair")
-    assert is_whole(stopped_node)
 
 
 class Racing(Mounts):

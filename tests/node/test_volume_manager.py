@@ -288,21 +288,17 @@ def test_a_publish_without_a_companion_says_what_to_look_at_and_leaves_nothing(
     assert names(stopped_node.token_folder) == []
 
 
-def test_a_pod_may_start_with_a_token_that_lives_although_a_user_must_log_in(node: Node) -> None:
-    node.write_companion(companion(token("at-1"), status=Status.NEEDS_REAUTH, message="log in"))
-    node.publish(node.request())
-    assert node.content() == "at-1"
-
-
 def test_a_pod_starts_only_with_a_token_that_lives_as_long_as_it_asks_for(
     stopped_node: Node,
 ) -> None:
     stopped_node.start(publish_wait=1.0)
-    stopped_node.write_token("at-1", left=500)
+    # A user must log in, but not yet.
+    over = companion(token("at-1", left=500), status=Status.NEEDS_REAUTH, message="log in again")
+    stopped_node.write_companion(over)
     stopped_node.publish(stopped_node.request("v1", {"minValidity": "100"}))
     request = stopped_node.request("v2", {"minValidity": "1000"})
     code, text = stopped_node.refused(request)
-    assert (code, "next refresh" in text) == (Code.FAILED_PRECONDITION, True)
+    assert (code, "log in again" in text) == (Code.FAILED_PRECONDITION, True)
     assert not stopped_node.file("v2").exists()
 
 
@@ -318,14 +314,7 @@ def test_a_republish_fails_softly_once_the_token_has_expired(published: Node) ->
     published.publish(published.request())
 
 
-def test_an_expired_token_never_replaces_another(published: Node) -> None:
-    looks = unchanged(published)
-    published.write_token("at-2", 2, left=-1)
-    eventually(lambda: unchanged(published) > looks, "a look at the file")
-    assert published.content() == "at-1"
-
-
-@pytest.mark.parametrize("harm", ["deleted", "damaged"])
+@pytest.mark.parametrize("harm", ["deleted", "damaged", "expired"])
 def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     published: Node, harm: str
 ) -> None:
@@ -334,13 +323,15 @@ def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     assert good is not None
     if harm == "deleted":
         published.store.delete_secret(good)
+    elif harm == "expired":
+        published.write_token("at-2", 2, left=-1)
     else:
         published.store.patch_secret(good, SecretPatch({annotations.GENERATION: "many"}))
     eventually(lambda: unchanged(published) > looks, "a look at the file")
     published.publish(published.request())
     assert published.content() == "at-1"
-    published.write_token("at-2", 2)
-    eventually(lambda: published.content() == "at-2", "rotation")
+    published.write_token("at-3", 3)
+    eventually(lambda: published.content() == "at-3", "rotation")
 
 
 def test_a_full_file_system_is_said_and_harms_no_other_volume(stopped_node: Node) -> None:
