@@ -106,6 +106,12 @@ def test_waiting_ends_when_it_cannot_help(observed: ObservedCompanion, *, stop: 
             "is damaged",
             id="damaged",
         ),
+        pytest.param(
+            replace(READY, companion=replace(COMPANION, token=replace(TOKEN, expires_at=NOW))),
+            TokenUnavailable,
+            "expired at 2027-01-15T08:00:00Z",
+            id="expired",
+        ),
         pytest.param(READY, TokenUnavailable, "next refresh: 2027-01-15T08:30:00Z", id="short"),
         pytest.param(
             replace(READY, error=StoreUnavailable("no route")),
