@@ -57,18 +57,6 @@ def listening(path: Path) -> socket.socket:
     return theirs
 
 
-def test_a_stop_leaves_the_sockets_of_a_newer_process(node: Node) -> None:
-    both = (node.socket, node.registration)
-    newer = []
-    for path in both:
-        path.unlink()
-        newer.append(listening(path))
-    node.stop()
-    assert all(path.is_socket() for path in both)
-    for theirs in newer:
-        theirs.close()
-
-
 def test_a_socket_is_not_ours_because_it_has_the_same_inode_number(tmp_path: Path) -> None:
     """File systems give the number of a removed file to the next one."""
     ours = tmp_path / "sock"

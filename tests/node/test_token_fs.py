@@ -1,16 +1,11 @@
 import errno
 import os
 import stat
-import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from csidriver.adapters.clock import SystemClock
 from csidriver.errors import InvalidSettings
-from csidriver.node.plugin import NodePlugin
 from tests.node.plugin import Node, eventually, sub_path_mount
 
 
@@ -20,28 +15,12 @@ def test_the_view_is_the_only_mount_that_ends_with_the_process(published: Node) 
     assert len(published.mounts_at(published.token_folder)) == len(published.mounts_at()) == 1
 
 
-def test_a_view_that_a_killed_process_left_is_replaced(published: Node) -> None:
-    published.stop()
-    published.mounts.bind_read_only(published.token_folder, published.settings.view)
-    published.start()
-    assert len(published.mounts_at(published.settings.view)) == 1
-    published.publish(published.request("v2"))
-    assert published.content("v2") == "at-1"
-
-
 def test_a_kubelet_folder_behind_a_symlink_is_recognised(node: Node) -> None:
-    node.stop()
-    link = node.root / "link"
+    link, mounts = node.root / "link", len(node.mounts.table())
     link.symlink_to(node.kubelet_dir)
-    settings = replace(node.settings, kubelet_dir=link)
-    mounts = len(node.mounts.table())
     for _ in range(2):
-        plugin = NodePlugin(
-            settings, node.plugin_store, node.mounts, SystemClock(), CollectorRegistry()
-        )
-        stop = threading.Event()
-        stop.set()
-        plugin.run(stop)
+        node.stop()
+        node.start(kubelet_dir=link)
     assert len(node.mounts.table()) == mounts
 
 
