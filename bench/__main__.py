@@ -15,7 +15,7 @@ from csidriver.errors import DriverError
 
 # Each is a module with `measure(quick=...)`, which yields rows.
 PARTS = ("publish", "fanout", "reads", "footprint", "refresher", "scale", "webhook", "broker")
-_LIMIT = 600.0  # seconds that a part may take
+_LIMIT = 900.0  # seconds that a part may take
 _IMPORTS = "from csidriver import cli, roles; from csidriver.node import plugin"
 _IMPORTS += "; from csidriver.broker import broker; from csidriver.adapters import kubernetes"
 _IMPORTS += "; from csidriver.refresher import refresher; from csidriver.webhook import webhook"

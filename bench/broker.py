@@ -119,7 +119,6 @@ def _source_of(node: int, number: int) -> SourceRef:
 
 
 def pod_of(name: str) -> dict[str, Any]:
-    """Return the manifest of a pod, as large as a small one is."""
     node, number = map(int, name.split("-")[1:])
     ref = PodRef(NAMESPACE, name, f"uid-{name}")
     manifest = pod_manifest(ref, f"node-{node}", _source_of(node, number).name)

@@ -104,11 +104,13 @@ class Setup:
         return list(itertools.islice(self._lives, self.size))
 
     def adopt(self, kinds: Sequence[Kind], apart: float) -> list[tuple[Path, str, float]]:
-        """Make a batch of each kind; return when each is due."""
+        """Make a batch of each kind; return when each is due, later on a busy machine."""
         filler, began = Filler(self.api), time.monotonic()
         sources = [filler.create_sources(self.size, f"b-{number}") for number in range(len(kinds))]
         # To adopt takes three times as long, or longer if busy; then the refresher starts.
-        first = time.time() + 20.0 + 10 * (time.monotonic() - began)
+        took = time.monotonic() - began
+        first, busy = time.time() + 20.0 + 10 * took, took / (0.003 * self.size * len(kinds))
+        apart *= min(max(busy, 1.0), 2.5)
         time.sleep(1.1)
         batches = [(*kind, first + number * apart) for number, kind in enumerate(kinds)]
         for (_, kind, due), created in zip(batches, sources, strict=True):

@@ -124,7 +124,6 @@ class Filler:
             api.send("POST", "/api/v1/namespaces", {"metadata": {"name": team(number)}})
 
     def create_others(self, count: int) -> None:
-        """Create Secrets that are none of ours."""
         data = {"password": Sensitive("s" * 2000)}
         others = [Secret(team(number), f"other-{number}", data=data) for number in range(count)]
         servers.for_all(others, self._create)
