@@ -314,28 +314,6 @@ def test_a_holder_that_does_not_renew_in_time_loses_the_lease(
     assert not theirs.acquire()
 
 
-def test_no_wall_clock_decides(clock: Clock, ours: LeaseLock, theirs: LeaseLock) -> None:
-    assert theirs.acquire()
-    for clock.wall in (1e9, 0.0):
-        assert not ours.acquire()
-
-
-def test_a_long_absence_of_ours_does_not_expire_their_lease(
-    clock: Clock, ours: LeaseLock, theirs: LeaseLock
-) -> None:
-    """The Lease may have been renewed all the time while this process did not read it."""
-    assert theirs.acquire()
-    clock.at += 1000.0
-    assert not ours.acquire()
-
-
-def test_a_process_of_the_same_name_goes_on_at_once(
-    lease_store: FakeLeaseStore, clock: Clock, ours: LeaseLock
-) -> None:
-    assert ours.acquire()
-    assert LeaseLock(lease_store, "us", TERM, clock).acquire()
-
-
 def test_a_write_whose_answer_was_lost_is_found_to_be_ours(
     lease_store: FakeLeaseStore, ours: LeaseLock, theirs: LeaseLock
 ) -> None:
