@@ -19,17 +19,8 @@ if TYPE_CHECKING:
 # These need a cluster: `make e2e`.
 collect_ignore = [] if os.environ.get("E2E_CLUSTER") else ["e2e"]
 
-# Tests that stop the API server, and therefore use another one.
-_ON_FRAGILE_PLANE = (
-    "tests/cluster/test_node.py",
-    "tests/cluster/test_webhook_certificates.py::test_a_restart_of_the_api_server_is_survived",
-)
-
 # Tests that keep processors busy or have little time: one after another, on one worker.
-_BUSY = tuple(
-    f"tests/cluster/test_{name}.py"
-    for name in ("kill", "soak", "tenants", "tenant_memory", "node_memory", "memory")
-)
+_BUSY = tuple(f"tests/cluster/test_{name}.py" for name in ("kill", "soak", "tenants"))
 
 # The same examples in every run, however slow the machine: what fails for one fails for all.
 hypothesis.settings.register_profile(
@@ -70,7 +61,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Distribute single tests, but by files where they need an API server, and these first.
 
-    Every worker starts an API server when it needs one; but one worker has the fragile one.
+    Every worker starts an API server when it needs one.
 
     The marker xdist_group would do, but with pytest 9.2 pytest-xdist 3.8 ignores it (its issue
     1386).
@@ -140,8 +131,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 def _bundle(nodeid: str) -> str:
     """Return the name of the group of tests that one worker runs together with this one."""
-    if nodeid.startswith(_ON_FRAGILE_PLANE):
-        return "on the fragile plane"
     if nodeid.startswith(_BUSY):
         return "busy on the control plane"
     file = nodeid.partition("::")[0]

@@ -1,5 +1,7 @@
 """A control plane with the objects of `deploy/`, and a client with the refresher's rights."""
 
+from pathlib import Path
+
 from csidriver.adapters.kubernetes import KubernetesClient, Timeouts, from_kubeconfig
 from tests.cluster.controlplane import ControlPlane
 
@@ -16,6 +18,11 @@ class Cluster:
     def client(self, timings: Timeouts | None = None) -> KubernetesClient:
         """A client with the refresher's rights."""
         return KubernetesClient(from_kubeconfig(self.refresher), timings)
+
+    def refresher_flags(self, issuers: Path, spool: Path, identity: str = "one") -> list[str]:
+        """Return the flags of a refresher as a process."""
+        flags = ["--store=kubernetes", f"--kubeconfig={self.refresher}", "--listen=127.0.0.1:0"]
+        return [*flags, f"--issuers={issuers}", f"--spool-dir={spool}", f"--identity={identity}"]
 
     def reset_namespaces(self, *namespaces: str) -> None:
         """Create these namespaces, and remove the objects of earlier tests from all namespaces."""

@@ -8,14 +8,6 @@ from tests.cluster.thief import KUBELETS, Thief
 
 
 @pytest.fixture(scope="session")
-def fragile_plane() -> Iterator[ControlPlane]:
-    """A second control plane for tests that stop it; they must start it again."""
-    with contextlib.closing(ControlPlane()) as plane:
-        plane.start()
-        yield plane
-
-
-@pytest.fixture(scope="session")
 def thief() -> Iterator[Thief]:
     """Root on a node of a control plane of its own; nodes have no legacyRights."""
     with contextlib.closing(ControlPlane(users=KUBELETS)) as plane:

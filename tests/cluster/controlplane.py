@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from csidriver.listener import host_and_port
-from tests.cluster.installation import RIGHTS, manifests
+from tests.cluster.installation import RIGHTS, Manifest, manifests
 from tests.cluster.kubectl import Kubectl, write_kubeconfig
 from tests.reserved_port import reserve_port
 from tools.programs import program
@@ -40,16 +40,14 @@ class ControlPlane:
         users: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        memory = Path("/dev/shm")  # etcd syncs each write
-        self.root = Path(
-            tempfile.mkdtemp(prefix="cp", dir=folder or (memory if memory.is_dir() else None))
-        )
+        # etcd syncs each write.
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        self.root = Path(tempfile.mkdtemp(prefix="cp", dir=folder or memory))
         self.flags = tuple(flags)
         self.address = address
         self._users = {"admin": "system:masters", **(users or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._loopback = "::1" if ":" in address else "127.0.0.1"
-        self._reserved = [reserve_port(self._loopback) for _ in range(3)]
+        self._reserved = [reserve_port() for _ in range(3)]
         self._etcd_port, self._peer_port, self.port = (s.getsockname()[1] for s in self._reserved)
         self.kubeconfig = self.kubeconfig_of("admin")
         self.admin = Kubectl(self.kubeconfig, self.root / "kubectl")
@@ -62,7 +60,7 @@ class ControlPlane:
 
     @property
     def _etcd(self) -> str:
-        return f"http://{host_and_port((self._loopback, self._etcd_port))}"
+        return f"http://127.0.0.1:{self._etcd_port}"
 
     def kubeconfig_of(self, user: str) -> Path:
         """Return the kubeconfig of a user."""
@@ -80,7 +78,7 @@ class ControlPlane:
         (self.root / "tokens.csv").write_text("\n".join(rows) + "\n")
         for user in self._users:
             write_kubeconfig(self.kubeconfig_of(user), self.server, self.ca, _token(user))
-        peer = f"http://{host_and_port((self._loopback, self._peer_port))}"
+        peer = f"http://127.0.0.1:{self._peer_port}"
         self.run(
             "etcd",
             f"--data-dir={self.root}/etcd",
@@ -152,15 +150,13 @@ class ControlPlane:
         """Run kubectl; return the result, also of a failure."""
         return self.admin.attempt(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
-    def apply(self, *manifests: Path) -> None:
-        """Apply files or folders of manifests."""
-        self.kubectl("apply", *(f"--filename={path}" for path in manifests))
-
     def install(self, *kinds: str) -> None:
         """Apply the objects of some kinds of `deploy/install.yaml`, by default rights."""
-        items = manifests(*(kinds or RIGHTS))
+        self.apply_objects(manifests(*(kinds or RIGHTS)))
+
+    def apply_objects(self, items: Sequence[Manifest], *flags: str) -> None:
         content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-        self.kubectl("apply", "--filename=-", stdin=content)
+        self.kubectl("apply", "--filename=-", *flags, stdin=content)
 
     def service_account(self, namespace: str, name: str) -> Path:
         """Return a kubeconfig with a new token of a ServiceAccount."""
@@ -169,9 +165,11 @@ class ControlPlane:
         write_kubeconfig(path, self.server, self.ca, token)
         return path
 
-    def api(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
-        """Send one request as administrator; return the JSON of any response."""
-        headers = {"Authorization": self.authorization}
+    def api(
+        self, method: str, path: str, body: Any = None, content_type: str = "", token: str = ""
+    ) -> Any:
+        """Send one request as administrator, or with a token; return the JSON of any response."""
+        headers = {"Authorization": f"Bearer {token}" if token else self.authorization}
         headers["Content-Type"] = content_type or "application/json"
         with urllib3.PoolManager(ca_certs=str(self.ca)) as pool:
             payload = None if body is None else json.dumps(body)
@@ -191,10 +189,6 @@ class ControlPlane:
     def log(self, name: str) -> str:
         """Return the end of a program's log."""
         return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]
-
-    def pid(self, name: str) -> int:
-        """Return the process id of a running program."""
-        return self._processes[name].pid
 
     def run(self, name: str, *flags: str) -> None:
         """Start a program of the control plane; `close` ends it."""
@@ -225,6 +219,21 @@ class ControlPlane:
                 return pool.request("GET", f"{self.server}/readyz", headers=headers).status == 200
         except urllib3.exceptions.HTTPError:
             return False
+
+
+def allowed(plane: ControlPlane, token: str, namespace: str) -> set[tuple[str, str]]:
+    """All that the owner of a token may do in a namespace: what, and the verb."""
+    path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    status = plane.api("POST", path, {"spec": {"namespace": namespace}}, token=token)["status"]
+    return {
+        (f"{plural}/{name}" if name else plural, verb)
+        for rule in status["resourceRules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for plural in [f"{resource}.{group}" if group else resource]
+        for name in rule.get("resourceNames") or [""]
+        for verb in rule["verbs"]
+    }
 
 
 def _token(user: str) -> str:

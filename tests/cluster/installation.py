@@ -30,6 +30,22 @@ def manifests(*kinds: str, path: Path = INSTALL) -> list[Manifest]:
     return copy.deepcopy(found)
 
 
+def config_map(name: str) -> Manifest:
+    (found,) = (each for each in manifests("ConfigMap") if each["metadata"]["name"] == name)
+    return found
+
+
 @cache
 def _parsed(path: Path) -> tuple[Manifest, ...]:
     return tuple(manifest for manifest in yaml.safe_load_all(path.read_text()) if manifest)
+
+
+def memory_limit(role: str) -> int:
+    """Return the memory limit of a role's container in bytes."""
+    (pod,) = (
+        workload["spec"]["template"]["spec"]
+        for workload in manifests("Deployment", "DaemonSet")
+        if workload["metadata"]["name"] == f"oauth2-csi-{role}"
+    )
+    (container,) = pod["containers"]
+    return int(container["resources"]["limits"]["memory"].removesuffix("Mi")) << 20

@@ -63,11 +63,6 @@ class UserNamespace:
     def warning(self, name: str) -> str:
         return self.source(name).annotations.get(core_annotations.WARNING, "")
 
-    def events(self, name: str) -> set[str]:
-        """Return the reasons of the Secret's Events."""
-        found = self.plane.api("GET", f"/api/v1/namespaces/{self.namespace}/events")["items"]
-        return {e["reason"] for e in found if e["involvedObject"]["name"] == name}
-
     def grant(self, name: str) -> Grant | None:
         found = self._read(self._namespaces.driver, SourceRef(self.namespace, name).grant)
         return None if found is None else grant_secret.from_secret(found)

@@ -7,7 +7,6 @@ connects to localhost, and verifies the name of the Service as on any cluster.
 import base64
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -24,7 +23,8 @@ from tests.cluster.installation import manifests
 from tests.core.admission.pods import ENTRY, pod_with
 from tests.refresher.bench import until
 
-CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+CONFIGURATION = f"{CONFIGURATIONS}/{WEBHOOK}"
 _SERVICE = {
     "apiVersion": "v1",
     "kind": "Service",
@@ -43,15 +43,11 @@ class WebhookCluster:
         self.kubeconfig = self.plane.service_account(DRIVER_NAMESPACE, WEBHOOK)
         self._pool = urllib3.PoolManager(ca_certs=str(self.plane.ca), maxsize=8)
 
-    def client(self) -> KubernetesClient:
-        """A client with the rights of the webhook."""
-        return KubernetesClient(from_kubeconfig(self.kubeconfig))
-
     def store(self) -> KubernetesStore:
-        return KubernetesStore(self.client())
+        return KubernetesStore(KubernetesClient(from_kubeconfig(self.kubeconfig)))
 
     def configuration(self) -> WebhookConfiguration:
-        return WebhookConfiguration(self.client(), WEBHOOK)
+        return WebhookConfiguration(KubernetesClient(from_kubeconfig(self.kubeconfig)), WEBHOOK)
 
     def manifest(self, port: int) -> dict[str, Any]:
         """Return the configuration of `deploy/` with another port of the Service."""
@@ -64,30 +60,22 @@ class WebhookCluster:
         for manifest in (_SERVICE, self.manifest(port)):
             self.plane.kubectl(verb, "--filename=-", *arguments, stdin=json.dumps(manifest))
 
-    def unregister(self) -> None:
-        self.plane.api("DELETE", CONFIGURATION)
-
     def ca_bundle(self) -> str:
         (webhook,) = self.plane.api("GET", CONFIGURATION)["webhooks"]
         return base64.b64decode(webhook["clientConfig"].get("caBundle", "")).decode()
 
     def reset(self) -> None:
         """Remove the configuration, and empty the Secret of the certificate."""
-        self.unregister()
-        self.remove_certificate()
+        self.plane.api("DELETE", CONFIGURATION)
+        self.plane.api("DELETE", f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets/{CERTIFICATE}")
         self.plane.install("Secret")
-
-    def remove_certificate(self) -> None:
-        path = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets/{CERTIFICATE}"
-        self.plane.api("DELETE", path)
 
     def create_namespace(self, name: str, **labels: str) -> None:
         """Create a namespace that accepts pods."""
         metadata = {"name": name, "labels": labels}
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-        self.plane.api("POST", "/api/v1/namespaces", namespace)
+        self.plane.api("POST", "/api/v1/namespaces", {"metadata": metadata})
         # A controller would make this account; it does not run here.
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        account = {"metadata": {"name": "default"}}
         self.plane.api("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
 
     def create_pod(
@@ -113,11 +101,6 @@ class WebhookCluster:
     def wait_until_served(self, namespace: str) -> None:
         """Wait until the API server, too, has the configuration with its CAs, from a watch."""
         until(lambda: self.is_served(namespace), "the API server asks the webhook")
-
-
-def pods_of(path: Path) -> list[Pod]:
-    """The pods of a file of manifests."""
-    return manifests("Pod", path=path)
 
 
 def as_created_by_controllers(pod: Pod) -> Pod:
