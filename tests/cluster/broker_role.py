@@ -6,13 +6,7 @@ import time
 from pathlib import Path
 
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.core.names import (
-    BROKER,
-    BROKER_AUDIENCE,
-    DRIVER_NAMESPACE,
-    NODE,
-)
-from csidriver.listener import host_and_port
+from csidriver.core.names import BROKER, BROKER_AUDIENCE, DRIVER_NAMESPACE, NODE
 from tests.broker.fakes import pod_manifest
 from tests.broker.running import HOST, PKI
 from tests.cluster.controlplane import ControlPlane
@@ -28,9 +22,8 @@ class BrokerRole:
     It keeps its port. Nodes trust `authorities`.
     """
 
-    def __init__(self, plane: ControlPlane, folder: Path, address: str = ADDRESS) -> None:
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self.plane = plane
-        self.address = address
         self.port = 0
         self.authorities, self.log = folder / "ca.crt", folder / "broker.log"
         self._certificate, self._key = folder / "tls.crt", folder / "tls.key"
@@ -46,16 +39,14 @@ class BrokerRole:
     @property
     def node_flags(self) -> tuple[str, ...]:
         """Flags of the node role that are the same for all nodes."""
-        where = host_and_port((self.address, self.port))
-        return ("--broker", where, "--broker-ca", str(self.authorities))
+        return ("--broker", f"{ADDRESS}:{self.port}", "--broker-ca", str(self.authorities))
 
     def start(self, *flags: str) -> None:
         """Start the broker and wait until it serves what the API server has."""
         kubeconfig = self.plane.service_account(DRIVER_NAMESPACE, BROKER)
         arguments = (
             *("--store", "kubernetes", "--kubeconfig", str(kubeconfig)),
-            *("--listen", host_and_port((self.address, 0))),
-            *("--broker-listen", host_and_port((self.address, self.port))),
+            *("--listen", f"{ADDRESS}:0", "--broker-listen", f"{ADDRESS}:{self.port}"),
             *("--tls-cert-file", str(self._certificate), "--tls-key-file", str(self._key)),
         )
         with self.log.open("wb") as log:
@@ -84,7 +75,7 @@ class BrokerRole:
         """Write a certificate, and let nodes trust its new authority alone."""
         now = time.time()
         authority, key_of_authority = PKI.new_authority(now, 3600)
-        names = {self.address, HOST}
+        names = {ADDRESS, HOST}
         issued, key = PKI.issue_serving_certificate(authority, key_of_authority, names, now, 3600)
         self._key.write_text(key.reveal(), encoding="ascii")
         self._certificate.write_text(issued.pem, encoding="ascii")
@@ -93,12 +84,8 @@ class BrokerRole:
     def plugin_token(self, node: str) -> str:
         """Return a new token of the plugin's pod on a node."""
         plugin = f"plugin-{node}"
-        if (
-            self.plane.try_kubectl(
-                "get", "pod", plugin, f"--namespace={DRIVER_NAMESPACE}"
-            ).returncode
-            != 0
-        ):
+        pods = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/pods"
+        if self.plane.api("GET", f"{pods}/{plugin}")["kind"] != "Pod":
             create_pod(self.plane, DRIVER_NAMESPACE, plugin, node, account=NODE)
         bound = ("--bound-object-kind=Pod", f"--bound-object-name={plugin}")
         flags = (f"--namespace={DRIVER_NAMESPACE}", f"--audience={BROKER_AUDIENCE}", *bound)

@@ -1,26 +1,18 @@
 """Root on node-a of a real API server: the kubelet's credential, and each token it may ask for."""
 
-import base64
 import json
 import subprocess
-import time
-from pathlib import Path
 from typing import Any
 
 import urllib3
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from csidriver.adapters.kubernetes import BrokerBackend, KubernetesClient, from_kubeconfig
-from csidriver.core.annotations import COMPANION_SECRET_TYPE
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import BROKER, BROKER_AUDIENCE, DRIVER_NAME, NODE, SourceRef
-from tests.broker.fakes import companion
+from csidriver.core.names import BROKER, BROKER_AUDIENCE, NODE, SourceRef
+from tests.broker.fakes import companion, pod_manifest
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import RIGHTS, Manifest
-from tests.cluster.kubectl import write_kubeconfig
-from tests.cluster.noderole import DRIVER, TOKENS
+from tests.cluster.noderole import DRIVER, companion_secret, write_secret
 from tests.deploy.rendering import of_kind, rendered
 from tests.refresher.bench import until
 
@@ -42,8 +34,7 @@ class Thief:
     def __init__(self, plane: ControlPlane, *values: str) -> None:
         self.plane = plane
         items = of_kind(rendered("namespace.create=true", *values), *RIGHTS)
-        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-        plane.kubectl("apply", "--filename=-", stdin=content)
+        plane.apply_objects(items)
         for namespace in (ALICE, BOB):
             plane.kubectl("create", "namespace", namespace)
             plane.kubectl("create", "serviceaccount", "default", f"--namespace={namespace}")
@@ -78,18 +69,7 @@ class Thief:
         """Write a companion, as the refresher does."""
         uid = self.plane.api("GET", f"/api/v1/namespaces/{ref.namespace}")["metadata"]["uid"]
         written = companion(generation, ref, namespace_uid=uid)
-        secret = Secret(
-            TOKENS,
-            ref.companion,
-            "",
-            "",
-            COMPANION_SECRET_TYPE,
-            written.annotations(),
-            written.data(),
-        )
-        path = f"/api/v1/namespaces/{TOKENS}/secrets/{ref.companion}"
-        query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"
-        assert self.plane.api("PATCH", path + query, secret.to_manifest(), kind)["kind"] == "Secret"
+        write_secret(self.plane, companion_secret(written, ref))
 
     def token(
         self, *flags: str, account: str = NODE, namespace: str = DRIVER, pod: str = ""
@@ -120,37 +100,6 @@ class Thief:
         content["metadata"]["ownerReferences"] = [owner | {"controller": True}]
         return json.dumps(content)
 
-    def credential(self) -> str:
-        """Return the kubelet's credential."""
-        return credential(self.plane, KUBELET)
-
-    def patch_status(self, pod: PodRef, patch: Manifest) -> int:
-        """Change a pod's status with the kubelet's credential; return the HTTP status."""
-        return patch_status(self.plane, KUBELET, pod, patch)
-
-    def signed(self, token: str, *, ours: bool = True, age: float = 0.0) -> str:
-        """Return a token as if it had been made `age` seconds ago, and signed by us or a thief."""
-        head, claims, _ = token.split(".")
-        known = json.loads(base64.urlsafe_b64decode(claims + "=="))
-        at = int(time.time() - age)
-        known |= {"iat": at, "nbf": at, "exp": at + 3600}
-        claims = _base64(json.dumps(known).encode())
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        if ours:
-            pem = (self.plane.root / "sa.key").read_bytes()
-            loaded = serialization.load_pem_private_key(pem, None)
-            assert isinstance(loaded, rsa.RSAPrivateKey)
-            key = loaded
-        text = f"{head}.{claims}"
-        signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{text}.{_base64(signature)}"
-
-    def kubeconfig(self, token: str) -> Path:
-        """Return a kubeconfig with a token."""
-        path = self.plane.root / "stolen.kubeconfig"
-        write_kubeconfig(path, self.plane.server, self.plane.ca, token)
-        return path
-
     def backend(self) -> BrokerBackend:
         kubeconfig = self.plane.service_account(DRIVER, BROKER)
         return BrokerBackend(KubernetesClient(from_kubeconfig(kubeconfig)))
@@ -178,22 +127,11 @@ def patch_status(plane: ControlPlane, kubelet: str, pod: PodRef, patch: Manifest
 
 def pod_of(name: str, node: str, *secrets: str, **options: Any) -> Manifest:
     """Return the manifest of a pod; `account` and `annotations` are options."""
-    volumes: list[Manifest] = [
-        {
-            "name": f"v{number}",
-            "csi": {
-                "driver": DRIVER_NAME,
-                "readOnly": True,
-                "volumeAttributes": {
-                    "secretName": secret,
-                    "owner": "0",
-                    "templateConfigMapName": "page",
-                },
-            },
-        }
-        for number, secret in enumerate(secrets)
-    ]
+    manifest = pod_manifest(PodRef("", name, ""), node, *secrets, templateConfigMapName="page")
     account = options.get("account", "default")
+    volumes = manifest["spec"]["volumes"]
+    for volume in volumes:
+        volume["csi"]["readOnly"] = True
     if account == NODE:
         # A kubelet gets tokens for the audiences that a pod of its node names.
         source = {"serviceAccountToken": {"audience": BROKER_AUDIENCE, "path": "token"}}
@@ -207,7 +145,3 @@ def pod_of(name: str, node: str, *secrets: str, **options: Any) -> Manifest:
     }
     metadata = {"name": name, "annotations": options.get("annotations", {})}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-def _base64(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
