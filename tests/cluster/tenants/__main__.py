@@ -1,7 +1,7 @@
 """A hostile tenant, whose victim must not notice him; `make soak` runs this.
 
-`python -m tests.cluster.tenants [SECONDS]` attacks a refresher for so long, then a node, then every
-port of every role. It prints what it does and measures, and ends with 1 if something is wrong.
+`python -m tests.cluster.tenants [SECONDS]` attacks a refresher for so long, then a node. It prints
+what it does and measures, and ends with 1 if something is wrong.
 """
 
 import contextlib
@@ -17,50 +17,41 @@ import pytest
 from csidriver.demo import sandbox
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
-from tests.cluster.tenants import ports_run
+from tests.cluster.tenants.measuring import Report
 from tests.cluster.tenants.node_run import NodeRun, NodeScale
 from tests.cluster.tenants.refresher_run import RefresherRun, Scale
-from tests.cluster.tenants.report import Report
 from tools.programs import find
 
-PORT_SECONDS = 20.0
 # The p99 of lateness in seconds, required of a machine with less load than this at the start.
 MOST_LATE, IDLE = 2.0, 1.0
+BEGAN = time.monotonic()
 
 
-class Progress:
-    """Prints lines with the seconds since its start."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        sys.stdout.write(f"{time.monotonic() - self._began:6.0f} s  {text}\n")
-        sys.stdout.flush()
+def say(text: str) -> None:
+    sys.stdout.write(f"{time.monotonic() - BEGAN:6.0f} s  {text}\n")
+    sys.stdout.flush()
 
 
-def attack(scale: Scale, nodes: NodeScale, report: Report, say: Progress) -> None:
+def attack(scale: Scale, report: Report) -> None:
+    sandbox.enter()
     with contextlib.closing(ControlPlane()) as plane, tempfile.TemporaryDirectory() as folder:
         plane.start()
         with RefresherRun(Cluster(plane), Path(folder), scale, say) as refresher:
             refresher.run(report)
-        with NodeRun(plane, Path(folder), nodes, say) as node:
+        with NodeRun(plane, Path(folder), NodeScale(), say) as node:
             node.run(report)
-    ports_run.run(PORT_SECONDS, report, say)
 
 
-def main(seconds: float) -> int:
+def main(scale: Scale) -> int:
     """Run it at full size, and print the result."""
     if missing := [name for name in PROGRAMS if find(name) is None]:
         sys.stderr.write(f"{', '.join(missing)} missing; run `make tools`\n")
         return 1
-    scale, nodes, say = Scale(seconds=seconds), NodeScale(), Progress()
     load = os.getloadavg()[0]
     report = Report(most_late=MOST_LATE if load < IDLE else math.inf)
     say(f"{scale.most} hostile Secrets, {scale.edits_per_second:.0f} edits each second")
     try:
-        sandbox.enter()
-        attack(scale, nodes, report, say)
+        attack(scale, report)
     except (sandbox.SandboxUnavailable, pytest.skip.Exception) as reason:
         sys.stdout.write(f"skipped: {reason}\n")
         return 0
@@ -70,4 +61,4 @@ def main(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else Scale().seconds))
+    sys.exit(main(Scale(seconds=float(sys.argv[1])) if len(sys.argv) > 1 else Scale()))

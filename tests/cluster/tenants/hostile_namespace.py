@@ -1,12 +1,12 @@
 """A namespace with all that a tenant may have, whose Secrets are edited all the time."""
 
-import contextlib
 import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import urllib3
@@ -22,6 +22,7 @@ from tests.cluster.tenants.hostile_secrets import (
     largest_credential,
     largest_document,
 )
+from tests.cluster.tenants.measuring import meanwhile
 from tests.issuer.issuer import ScriptedIssuer
 
 # The issuer answers clients with such ids with 429 and Retry-After.
@@ -71,17 +72,9 @@ class HostileNamespace:
             with ThreadPoolExecutor(4) as pool:
                 assert set(pool.map(self._create, manifests)) <= {201}
 
-    @contextlib.contextmanager
-    def edited(self, per_second: float) -> Iterator[None]:
+    def edited(self, per_second: float) -> AbstractContextManager[None]:
         """Edit so often, from a thread of its own."""
-        stop = threading.Event()
-        editor = threading.Thread(target=self._edit, args=(per_second, stop), name="hostile")
-        editor.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            editor.join()
+        return meanwhile(partial(self._edit, per_second), "hostile")
 
     def _edit(self, per_second: float, stop: threading.Event) -> None:
         due = time.monotonic()

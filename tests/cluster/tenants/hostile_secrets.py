@@ -13,7 +13,7 @@ MOST_JUNK = 900_000
 # A source with a refresh token may not have them.
 _REFUSED = {annotations.GRANT_TYPE, annotations.LOGIN, annotations.SCOPE, annotations.AUDIENCE}
 _REFUSED |= {annotations.RESOURCE, annotations.PARAMS}
-LONG_ANNOTATIONS = dict.fromkeys(set(annotations.LIMITS) - _REFUSED, EMOJI + "a" * 1000)
+_LONG_ANNOTATIONS = dict.fromkeys(set(annotations.LIMITS) - _REFUSED, EMOJI + "a" * 1000)
 
 
 def largest_document(refresh_token: str) -> str:
@@ -29,20 +29,22 @@ def largest_credential(beginning: str) -> str:
     return f"{beginning}{EMOJI}{'c' * room}"
 
 
-def hostile_secret(name: str, document: str, client_id: str, client_secret: str) -> dict[str, Any]:
+def hostile_secret(
+    name: str, document: str, client_id: str, client_secret: str, junk: int = 1000
+) -> dict[str, Any]:
     """Return the manifest of an annotated Secret, with long annotations and a key of no use."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": name,
-            "annotations": LONG_ANNOTATIONS
+            "annotations": _LONG_ANNOTATIONS
             | {annotations.IS_TOKEN: "true", annotations.ISSUER: "demo"},
         },
         "stringData": {
             annotations.KEY_OAUTH: document,
             annotations.KEY_CLIENT_ID: client_id,
             annotations.KEY_CLIENT_SECRET: client_secret,
-            f"junk-of-{name}": EMOJI + "j" * 1000,
+            f"junk-of-{name}": EMOJI + "j" * junk,
         },
     }

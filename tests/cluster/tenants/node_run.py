@@ -1,14 +1,13 @@
 """A node with the chart's memory, between the pods of a hostile tenant and those of a victim."""
 
 import contextlib
+import copy
 import itertools
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,19 +17,16 @@ from typing import Any
 import grpc
 
 from csidriver.config import NodeLimits
-from csidriver.core import names
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import MAX_ACCESS_TOKEN
 from csidriver.core.names import SourceRef
 from csidriver.core.volume.template import MAX_TEMPLATE
 from tests.cluster.controlplane import ControlPlane
+from tests.cluster.installation import memory_limit
+from tests.cluster.limited_node import LimitedNode
 from tests.cluster.noderole import NodeRole
-from tests.cluster.tenants import lease_holder
 from tests.cluster.tenants.hostile_secrets import EMOJI
-from tests.cluster.tenants.limits import memory_limit
-from tests.cluster.tenants.probing import probed
-from tests.cluster.tenants.report import Report, spread
-from tests.cluster.test_open_files import LimitedNode
+from tests.cluster.tenants.measuring import Report, meanwhile
 from tests.memory_cgroup import memory_cgroup
 from tests.node.plugin import companion, token
 from tests.refresher.bench import until
@@ -40,8 +36,8 @@ LIFETIME, LEAD = 300.0, 120.0  # of the victim's tokens; they are refreshed so l
 REFRESH_PAUSE = 0.2  # seconds between two of the victim's refreshes
 PUBLISHED = "published"
 CALLS = 4  # that kubelet makes at a time
+MOST_OPEN = 50  # files of the plugin
 MORE = 10  # volumes above the cap of a namespace
-ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,6 @@ class NodeScale:
     tokens: int = 20
     limits: NodeLimits = field(default_factory=NodeLimits)
     edits_per_second: float = 20.0
-    held: int = 200  # files that the hostile pods keep open, with a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +63,22 @@ class Volume:
     def source(self) -> SourceRef:
         return SourceRef(self.pod.namespace, self.secret)
 
+    @property
+    def name(self) -> str:
+        return f"{self.pod.namespace}-{self.number}"
+
     def file(self, node: LimitedNode) -> Path:
-        return self._target(node) / "token"
+        return self._of_pod(node).file(self.name)
 
     def request(self, node: LimitedNode) -> Any:
-        """Return kubelet's request, and make the folder that kubelet makes before."""
-        attributes = {"secretName": self.source.name}
-        if self.template:
-            attributes["template"] = self.template
-        request = node.request(f"{self.pod.namespace}-{self.number}", attributes)
-        target = self._target(node)
-        target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        request.target_path = str(target)
-        context = request.volume_context
-        context[names.POD_NAMESPACE] = self.pod.namespace
-        context[names.POD_NAME], context[names.POD_UID] = self.pod.name, self.pod.uid
-        return request
+        template = {"template": self.template} if self.template else {}
+        return self._of_pod(node).request(self.name, {"secretName": self.source.name, **template})
 
-    def _target(self, node: LimitedNode) -> Path:
-        volumes = node.kubelet_dir / "pods" / self.pod.uid / "volumes/kubernetes.io~csi"
-        return volumes / f"v{self.number}" / "mount"
+    def _of_pod(self, node: LimitedNode) -> LimitedNode:
+        """Return the node as this pod sees it."""
+        seen = copy.copy(node)
+        seen.pod = self.pod
+        return seen
 
 
 def hostile_volumes(role: NodeRole, limits: NodeLimits) -> list[Volume]:
@@ -118,57 +109,50 @@ class NodeRun(contextlib.ExitStack):
         super().__init__()
         self._scale, self._say = scale, say
         self._role = self.enter_context(contextlib.closing(NodeRole(plane, folder)))
-        limit = memory_limit("node")
-        self._cgroup = self.enter_context(memory_cgroup("node", limit))
-        self._node = LimitedNode(self._role, 0)
-        self.callback(self._node.close)
-        self._node.prefix = self._cgroup.prefix
-        self._node.flags = tuple(
+        self._cgroup = self.enter_context(memory_cgroup("node", memory_limit("node")))
+        flags = (
             f"--{name.replace('_', '-')}={getattr(scale.limits, name)}"
             for name in scale.limits.__dataclass_fields__
         )
+        self._node = LimitedNode(self._role, self._cgroup.prefix, *flags)
+        self.callback(self._node.close)
         self._hostile = hostile_volumes(self._role, scale.limits)
         secrets = [f"s-{number}" for number in range(scale.tokens)]
         pod = self._role.create_pod(VICTIM, *secrets)
         self._victim = [Volume(pod, number, secret) for number, secret in enumerate(secrets)]
-        self._log = self._node.root / "log"
         self._generations = itertools.count(1)
         self._edits = 0
 
     def run(self, report: Report) -> None:
         """Publish all volumes, start the plugin again, and measure."""
         self._node.start()
-        for volumes, size in ((self._victim, 100), (self._hostile, MAX_ACCESS_TOKEN)):
-            self._each({v.source: v for v in volumes}.values(), partial(self._write, size=size))
-            answers = Counter(self._each(volumes, self._publish))
-            what = f"volumes of {volumes[0].pod.namespace}"
-            report.add(what, _counts(answers))
-            self._say(f"{what}: {_counts(answers)}")
-            self._check_volumes(report, what, answers[PUBLISHED], volumes)
+        published = self._published(report, self._victim, 100)
+        report.require("volumes of the victim are refused", holds=published == len(self._victim))
+        published = self._published(report, self._hostile, MAX_ACCESS_TOKEN)
+        # Fewer, if the token file system is full; calls side by side do not count each other.
+        most = self._scale.limits.volumes_per_namespace + CALLS
+        report.require("hostile volumes are more than the cap", holds=published < most)
         self._node.stop()
-        self._log.unlink()
         self._node.start()
         self._say("the plugin has started again beside all that")
-        with self._held(), self._edited(), probed(self._log) as probes:
+        with meanwhile(self._edit, "hostile"):
             lateness = self._rotate()
         edits = self._edits / self._scale.seconds
         report.add("new tokens of the hostile tenant", f"{edits:.1f} each second")
         report.add_lateness("lateness of the victim's files", lateness)
         report.add("memory of the node plugin", f"{self._cgroup.peak:.0f} MiB at most")
-        report.add("health of the node plugin", spread(probes))
         report.require("a file of the victim has expired", holds=max(lateness) < LEAD)
         report.require("the plugin has ended", holds=self._node.is_running())
+        # Whatever the number of Secrets: they share the connections to brokers.
+        report.require("too many files are open", holds=self._node.open_files() < MOST_OPEN)
         report.require("the plugin was killed for its memory", holds=self._cgroup.kills == 0)
 
-    def _check_volumes(
-        self, report: Report, what: str, published: int, volumes: Sequence[Volume]
-    ) -> None:
-        if volumes is self._victim:
-            report.require(f"{what} are refused", holds=published == len(volumes))
-        else:
-            # Fewer, if the token file system is full; calls side by side do not count each other.
-            most = self._scale.limits.volumes_per_namespace + CALLS
-            report.require(f"{what} are more than the cap", holds=published < most)
+    def _published(self, report: Report, volumes: Sequence[Volume], size: int) -> int:
+        self._each({v.source: v for v in volumes}.values(), partial(self._write, size=size))
+        answers = Counter(self._each(volumes, self._publish))
+        counts = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+        report.add(f"volumes of {volumes[0].pod.namespace}", counts)
+        return answers[PUBLISHED]
 
     def _rotate(self) -> list[float]:
         """Refresh the victim's tokens in turn; return how late each reached its file."""
@@ -205,42 +189,11 @@ class NodeRun(contextlib.ExitStack):
         with ThreadPoolExecutor(CALLS) as pool:
             return list(pool.map(do, volumes))
 
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Let a reader of hostile files hold them open, with read leases that he takes again."""
-        files = [str(volume.file(self._node)) for volume in self._hostile[: self._scale.held]]
-        program = [sys.executable, "-m", lease_holder.__name__, *files]
-        with subprocess.Popen(program, stdout=subprocess.PIPE, cwd=ROOT) as holder:  # noqa: S603
-            try:
-                assert holder.stdout is not None
-                held = int(holder.stdout.readline())
-                self._say(f"{held} files are held open, with read leases")
-                yield
-                assert holder.poll() is None
-            finally:
-                holder.kill()
-
-    @contextlib.contextmanager
-    def _edited(self) -> Iterator[None]:
+    def _edit(self, stop: threading.Event) -> None:
         """Give the hostile Secrets new tokens all the time."""
-        stop = threading.Event()
         volumes = random.Random(1).sample(self._hostile, len(self._hostile))  # noqa: S311
-
-        def edit() -> None:
-            for volume in itertools.cycle(volumes):
-                if stop.wait(1 / self._scale.edits_per_second):
-                    return
-                self._write(volume, MAX_ACCESS_TOKEN)
-                self._edits += 1
-
-        editor = threading.Thread(target=edit, name="hostile")
-        editor.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            editor.join()
-
-
-def _counts(answers: Counter[str]) -> str:
-    return ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
+        for volume in itertools.cycle(volumes):
+            if stop.wait(1 / self._scale.edits_per_second):
+                return
+            self._write(volume, MAX_ACCESS_TOKEN)
+            self._edits += 1

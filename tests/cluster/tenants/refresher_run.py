@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from csidriver.core.annotations import MESSAGE
 from csidriver.demo.issuer import DEMO_CLIENT
 from tests.cluster.cluster import Cluster
+from tests.cluster.installation import memory_limit
 from tests.cluster.tenants.hostile_namespace import THROTTLED, HostileNamespace
-from tests.cluster.tenants.limits import memory_limit
-from tests.cluster.tenants.probing import probed
-from tests.cluster.tenants.report import Report, spread
+from tests.cluster.tenants.measuring import Report
 from tests.cluster.tenants.victim import Victim
 from tests.cluster.user_namespace import UserNamespace
 from tests.issuer.issuer import ScriptedIssuer
@@ -56,25 +56,46 @@ class RefresherRun(contextlib.ExitStack):
         policy = Policy(lifetime=scale.lifetime, throttled=THROTTLED)
         self._issuer = self.enter_context(ScriptedIssuer(clients=[DEMO_CLIENT], policy=policy))
         self._cgroup = self.enter_context(memory_cgroup("refresher", memory_limit("refresher")))
-        self._victim = Victim(UserNamespace(cluster, VICTIM), scale.tokens, scale.lifetime)
+        self._user = UserNamespace(cluster, VICTIM)
+        self._victim = Victim(self._user, scale.tokens, scale.lifetime)
         self._hostile = HostileNamespace(
             cluster.plane, HOSTILE, scale.most, scale.more, scale.unparsable
         )
 
     def run(self, report: Report) -> None:
-        """Start a refresher, let both tenants begin, start it again, and measure."""
-        with self._process() as log:
+        """Let both tenants begin, start the refresher again, and measure."""
+        self.begin()
+        self._say("the refresher starts again beside all that")
+        with self.process() as log, self._hostile.edited(self._scale.edits_per_second):
+            until(lambda: "oauth2_csi_refresher_leader 1.0" in metrics_of(log), timeout=PATIENCE)
+            with self._victim.observed():
+                self._wait(report)
+            self._check(report, log)
+
+    def begin(self) -> None:
+        """Run a refresher until it serves the victim, and has told the hostile one all."""
+        with self.process() as log:
             self._victim.create(self._issuer)
             until(self._victim.is_ready, "the victim's tokens", PATIENCE, pause=0.5)
             self._say("the victim is served; the hostile tenant begins")
             self._hostile.fill(self._issuer)
             self._await_cap(log)
-        self._say("the refresher starts again beside all that")
-        with self._process() as log, self._hostile.edited(self._scale.edits_per_second):
-            until(lambda: "oauth2_csi_refresher_leader 1.0" in metrics_of(log), timeout=PATIENCE)
-            with self._victim.observed(), probed(log) as probes:
-                self._wait(report)
-            self._check(report, log, probes)
+
+    def start_again(self) -> None:
+        """Run a refresher until it serves a new token, and everybody is told what is wrong."""
+        with self.process():
+            self._user.create("another", self._issuer.seed("my-app"))
+            until(lambda: self._user.is_final("another"), "the victim's token", PATIENCE, 0.5)
+            until(self._is_told, "the hostile tenant is told", PATIENCE, 5.0)
+        assert self._cgroup.kills == 0
+
+    def _is_told(self) -> bool:
+        path = f"/api/v1/namespaces/{HOSTILE}/secrets"
+        found = self._cluster.plane.api("GET", path)["items"]
+        told = [each["metadata"]["annotations"].get(MESSAGE, "") for each in found]
+        above = sum(f"has tokens of {self._scale.most} Secrets already" in text for text in told)
+        large = sum("is larger than 32 KiB" in text for text in told)
+        return (above, large) == (self._scale.more, self._scale.unparsable)
 
     def _wait(self, report: Report) -> None:
         """Wait for the time of the run, and until each token of the victim was refreshed."""
@@ -99,13 +120,12 @@ class RefresherRun(contextlib.ExitStack):
         edits = (self._hostile.edits - before) / (time.monotonic() - began)
         report.add("edits of the hostile tenant", f"{edits:.1f} each second")
 
-    def _check(self, report: Report, log: Path, probes: list[float]) -> None:
+    def _check(self, report: Report, log: Path) -> None:
         victim, cgroup = self._victim, self._cgroup
         count = len(victim.lateness)
         report.add_lateness("lateness of the victim", victim.lateness)
         report.add("token requests, both tenants", self._outcomes())
         report.add("memory of the refresher", f"{cgroup.peak:.0f} MiB at most")
-        report.add("health of the refresher", spread(probes))
         report.require(f"expired: {sorted(victim.expired)}", holds=not victim.expired)
         report.require(f"only {count} refreshes", holds=count >= self._scale.tokens)
         report.require("the refresher was killed for its memory", holds=cgroup.kills == 0)
@@ -117,14 +137,13 @@ class RefresherRun(contextlib.ExitStack):
         return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
 
     @contextlib.contextmanager
-    def _process(self) -> Iterator[Path]:
+    def process(self) -> Iterator[Path]:
         """Run the refresher; it must not have ended before the block has."""
         issuers, spool = self._folder / "issuers.yaml", self._folder / "spool"
         entry = {"name": "demo", "issuer": self._issuer.url, "default": True, "internal": True}
         issuers.write_text(json.dumps({"issuers": [entry]}), encoding="utf-8")
-        flags = ["--store", "kubernetes", "--kubeconfig", str(self._cluster.refresher)]
-        flags += ["--issuers", str(issuers), "--listen", "127.0.0.1:0", "--spool-dir", str(spool)]
-        flags += ["--tokens-per-namespace", str(self._scale.most), "--identity", "one"]
+        flags = self._cluster.refresher_flags(issuers, spool)
+        flags += [f"--tokens-per-namespace={self._scale.most}"]
         with running("refresher", *flags, prefix=self._cgroup.prefix) as (process, log):
             try:
                 yield log

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from tests.cluster.tenants.measuring import meanwhile
 from tests.cluster.user_namespace import UserNamespace
 from tests.issuer.issuer import ScriptedIssuer
 
@@ -35,19 +36,13 @@ class Victim:
     @contextlib.contextmanager
     def observed(self) -> Iterator[None]:
         """Look at each token ten times in its life, from a thread of its own."""
-        stop = threading.Event()
-        pause = self._lifetime / 10 / len(self._names)
-        observer = threading.Thread(target=self._observe, args=(pause, stop), name="victim")
-        observer.start()
-        try:
+        with meanwhile(self._observe, "victim"):
             yield
-        finally:
-            stop.set()
-            observer.join()
         for name in self._names:
             self._look(name)
 
-    def _observe(self, pause: float, stop: threading.Event) -> None:
+    def _observe(self, stop: threading.Event) -> None:
+        pause = self._lifetime / 10 / len(self._names)
         for name in itertools.cycle(self._names):
             self._look(name)
             if stop.wait(pause):

@@ -1,7 +1,9 @@
-"""What a run has measured, and what is wrong with it."""
+"""What a run measures beside its main story, and what is wrong with it."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -13,11 +15,11 @@ class Report:
     """
 
     most_late: float = math.inf
-    rows: list[tuple[str, str]] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
     def add(self, what: str, value: str) -> None:
-        self.rows.append((what, value))
+        self.rows.append(f"{what:<38} {value}")
 
     def add_lateness(self, what: str, samples: Sequence[float]) -> None:
         self.add(what, f"{spread(samples)} ({len(samples)} samples)")
@@ -29,10 +31,8 @@ class Report:
             self.violations.append(otherwise)
 
     def __str__(self) -> str:
-        width = max((len(what) for what, _ in self.rows), default=0)
-        table = [f"{what:<{width}}  {value}" for what, value in self.rows]
         wrong = [f"WRONG: {violation}" for violation in self.violations]
-        return "\n".join([*table, *wrong, f"{len(self.violations)} wrong"])
+        return "\n".join([*self.rows, *wrong, f"{len(self.violations)} wrong"])
 
 
 def quantile(samples: Sequence[float], share: float) -> float:
@@ -46,3 +46,16 @@ def spread(samples: Sequence[float]) -> str:
     """Describe samples in seconds."""
     p50, p99 = (quantile(samples, share) for share in (0.5, 0.99))
     return f"p50 {p50:.2f} s, p99 {p99:.2f} s, most {quantile(samples, 1.0):.2f} s"
+
+
+@contextlib.contextmanager
+def meanwhile(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """Let a thread work until the block ends; it is told so by its Event."""
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,), name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
