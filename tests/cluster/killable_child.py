@@ -1,7 +1,6 @@
 """Refreshers that kill themselves with SIGKILL at a chosen step, or run until they are killed.
 
-Run as a module it is a fork server, like `tests.node.killable_child`: it imports everything, starts
-no thread, and forks one process per line of its standard input, which runs `refresher`.
+Run as a module it is a fork server, like `tests.node.killable_child`.
 
 A step is an effect of the protocol that leaves the process, a change of the spool's folder, or a
 part of a request to the authorization server. The effects come from the interpreter's own table, so
@@ -9,12 +8,8 @@ that a new effect becomes a new step by itself.
 """
 
 import http.client
-import json
-import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +21,7 @@ from csidriver.adapters import oauth as exchanges
 from csidriver.core.refresh import effects
 from csidriver.demo import sandbox
 from csidriver.refresher import controller, effect_interpreter, spool
+from tests.node.killable_child import KillPlan, StepRecorder, main
 
 # A role imports these only when it starts; here they are loaded before the first fork.
 IMPORTED = (directory, exchanges, issuer_files, kubernetes, probe_server, controller, spool)
@@ -39,31 +35,21 @@ RECONCILED = "reconciled"
 
 
 @dataclass(frozen=True, slots=True)
-class KillPlan:
-    """Kill the process before step `at` (from 0) of its workers; -1: never.
+class RefresherKillPlan(KillPlan):
+    """The spool is the root; `port` is that of the authorization server."""
 
-    The names of the steps go to the file `steps`.
-    """
-
-    spool: str
-    steps: str
-    port: int
-    at: int
+    port: int = 0
 
 
-class StepRecorder:
-    """Writes the name of each step to a file, and kills the process before the planned step."""
-
-    def __init__(self, plan: KillPlan) -> None:
-        self._plan = plan
-        self._count = 0
-        self._lock = threading.Lock()
-        self._out = os.open(plan.steps, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+class RefresherStepRecorder(StepRecorder):
+    def __init__(self, plan: RefresherKillPlan) -> None:
+        super().__init__(plan)
+        self._spool, self._port = plan.root, plan.port
 
     def install(self) -> None:
         table: Mapping[type, Callable[..., Any]] = effect_interpreter._HANDLERS
         effect_interpreter._HANDLERS = {
-            kind: do if kind in IN_PROCESS_EFFECTS else self._recording(kind.__name__, do)
+            kind: do if kind in IN_PROCESS_EFFECTS else self._performing(kind.__name__, do)
             for kind, do in table.items()
         }
         run = effect_interpreter.EffectRunner.run
@@ -76,17 +62,7 @@ class StepRecorder:
         setattr(effect_interpreter.EffectRunner, "run", running)  # noqa: B010 - mypy takes no other way
         sys.addaudithook(self._audit)
 
-    def record(self, name: str) -> None:
-        """Record that the current thread is about to make a step."""
-        if not threading.current_thread().name.startswith(("refresh-", "request to ")):
-            return
-        with self._lock:
-            os.write(self._out, f"{name}\n".encode())
-            if self._count == self._plan.at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self._count += 1
-
-    def _recording(self, name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+    def _performing(self, name: str, do: Callable[..., Any]) -> Callable[..., Any]:
         def stepping(performance: Any, effect: Any) -> Any:
             self.record(f"{name}{_secret_kind(effect)}")
             return do(performance, effect)
@@ -96,11 +72,11 @@ class StepRecorder:
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in SPOOL_OPERATIONS:
             path = str(arguments[0])
-            if path.startswith(f"{self._plan.spool}/"):
+            if path.startswith(f"{self._spool}/"):
                 self.record(f"{event.removeprefix('os.')} {Path(path).suffix}")
-        elif event == "http.client.connect" and arguments[2] == self._plan.port:
+        elif event == "http.client.connect" and arguments[2] == self._port:
             self.record("connect")
-        elif event == "http.client.send" and _port(arguments[0]) == self._plan.port:
+        elif event == "http.client.send" and _port(arguments[0]) == self._port:
             self.record("send")
 
 
@@ -121,35 +97,9 @@ def _run_refresher(command: Mapping[str, Any]) -> int:
     log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     if command["plan"]:
-        StepRecorder(KillPlan(**command["plan"])).install()
+        RefresherStepRecorder(RefresherKillPlan(**command["plan"])).install()
     return cli.main(command["arguments"])
 
 
-def _fork(command: Mapping[str, Any]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            status = _run_refresher(command)
-        except BaseException:
-            logging.getLogger(__name__).exception("the child has failed")
-        finally:
-            os._exit(status)
-    return pid
-
-
-def main() -> None:
-    """Reply to each command with one line: the pid of a new process, or an exit status."""
-    sandbox.die_with_parent()
-    for line in sys.stdin:
-        command = json.loads(line)
-        if "wait" in command:
-            reply = os.waitstatus_to_exitcode(os.waitpid(command["wait"], 0)[1])
-        else:
-            reply = _fork(command)
-        sys.stdout.write(f"{reply}\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    main(_run_refresher)

@@ -5,16 +5,13 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
-from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore, from_kubeconfig
-from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.kubernetes.change import Namespaces
 from csidriver.core.kubernetes.secret import SecretPatch
 from csidriver.core.names import SourceRef
@@ -26,11 +23,9 @@ from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.core.status import Status
 from csidriver.demo.presentation_log import Presentation
 from csidriver.refresher.effect_interpreter import Interpreter
-from csidriver.refresher.metrics import RefresherMetrics
-from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
 from tests.cluster.cluster import Cluster
-from tests.cluster.killable_child import KillPlan
+from tests.cluster.killable_child import RefresherKillPlan
 from tests.cluster.user_namespace import UserNamespace
 from tests.node.killable_plugin import ForkServer
 from tests.refresher.bench import Bench, until
@@ -45,22 +40,16 @@ FLAGS = ("--takeover-after", "1", "--lease-duration", "8", "--lease-renew", "2")
 _numbers = itertools.count()
 
 
+@dataclass(frozen=True)
 class KillTestSetup:
     """The shared parts of all cases: cluster, authorization server, fork server."""
 
-    def __init__(
-        self, cluster: Cluster, bench: Bench, fork_server: ForkServer, folder: Path
-    ) -> None:
-        self.cluster, self.bench, self.fork_server, self.folder = (
-            cluster,
-            bench,
-            fork_server,
-            folder,
-        )
-        self.port = int(bench.issuer.url.rpartition(":")[2])
-        self.client = KubernetesClient(from_kubeconfig(cluster.plane.kubeconfig))
-        # Starting is expensive: more processes at a time would delay each other's requests.
-        self.starting = threading.Semaphore(3)
+    cluster: Cluster
+    bench: Bench
+    fork_server: ForkServer
+    folder: Path
+    # Starting is expensive: more processes at a time would delay each other's requests.
+    starting: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(3))
 
 
 class KillableRefresher:
@@ -72,14 +61,14 @@ class KillableRefresher:
     def __init__(self, setup: KillTestSetup) -> None:
         number = next(_numbers)
         self._setup, self._namespace = setup, f"killable-{number}"
-        manifest = {"apiVersion": "v1", "kind": "Namespace"}
-        manifest |= {"metadata": {"name": self._namespace}}  # type: ignore[dict-item]
-        setup.cluster.plane.api("POST", "/api/v1/namespaces", manifest)
+        named = {"metadata": {"name": self._namespace}}
+        setup.cluster.plane.api("POST", "/api/v1/namespaces", named)
         self.ref = SourceRef(self._namespace, NAME)
         self._namespaces = Namespaces(self._namespace, self._namespace, (self._namespace,))
         self.user = UserNamespace(setup.cluster, self._namespace, self._namespaces)
         self._folder = setup.folder / self._namespace
         self._folder.mkdir()
+        self._steps, self._log = self._folder / "steps", self._folder / "log"
         self._pod_number, self._pid, self._pidfd = 0, 0, -1
         self.seed = setup.bench.issuer.seed("my-app")
         self.live_hash = self.seed.hash()
@@ -94,15 +83,9 @@ class KillableRefresher:
 
     def prepare_due_token(self) -> None:
         """Adopt and refresh the token in this process, then make its next refresh due now."""
-        store, clock = KubernetesStore(self._setup.client, self._namespaces), SystemClock()
-        ports = Ports(
-            store=store,
-            spool=Spool(self._folder / "book"),
-            token_client=TokenEndpoints(),
-            clock=clock,
-            metrics=RefresherMetrics(CollectorRegistry()),
-            may_send=lambda: True,
-        )
+        admin = from_kubeconfig(self._setup.cluster.plane.kubeconfig)
+        store = KubernetesStore(KubernetesClient(admin), self._namespaces)
+        ports = self._setup.bench.ports(lambda: True, self._folder / "book", store)
         issuers = IssuerFiles([self._setup.bench.issuers]).current()
         namespace = self._namespace
         context = RefreshContext(
@@ -116,7 +99,7 @@ class KillableRefresher:
             return state if state.grant is not None and state.grant.generation == 2 else None
 
         state = until(refreshed, "the first refresh", pause=0.3)
-        now = clock.now()
+        now = time.time()
         started = now + LEFT - LIFETIME
         due = replace(state.grant, issued_at=started, expires_at=now + LEFT, next_refresh=now)
         store.patch_secret(state.grant_secret, SecretPatch(data=dict(grant_secret.to_data(due))))
@@ -125,26 +108,18 @@ class KillableRefresher:
     def launch(self, at: int = -1, *, watched: bool = True) -> None:
         """Start a process. If `watched` its steps are recorded; it dies before step `at`."""
         assert not self._pid
-        plan = (
-            KillPlan(str(self.spool), str(self._steps), self._setup.port, at) if watched else None
-        )
+        # Threads are called `refresh-` and `request to`.
+        port = int(self._setup.bench.issuer.url.rpartition(":")[2])
+        plan = RefresherKillPlan(str(self.spool), str(self._steps), "re", at, port)
         arguments = ["refresher", "--store", "kubernetes", "--listen", "127.0.0.1:0", *FLAGS]
         arguments += ["--kubeconfig", str(self._setup.cluster.plane.kubeconfig)]
         arguments += ["--namespace", self._namespace, "--issuers", str(self._setup.bench.issuers)]
         arguments += ["--driver-namespace", self._namespace, "--tokens-namespace", self._namespace]
         arguments += ["--spool-dir", str(self.spool), "--identity", f"pod-{self._pod_number}"]
         self._pid = self._setup.fork_server.request(
-            arguments=arguments, log=str(self._log), plan=asdict(plan) if plan else None
+            arguments=arguments, log=str(self._log), plan=asdict(plan) if watched else None
         )
         self._pidfd = os.pidfd_open(self._pid)
-
-    @property
-    def _steps(self) -> Path:
-        return self._folder / "steps"
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "log"
 
     def log(self) -> str:
         return self._log.read_text("utf-8")
@@ -184,6 +159,10 @@ class KillableRefresher:
 
     def grant(self) -> Grant | None:
         return self.user.grant(NAME)
+
+    def outcomes(self) -> list[str]:
+        """Return what became of the presentations of the token `live_hash`."""
+        return [row.outcome for row in self.presentations() if row.token_hash == self.live_hash]
 
     def presentations(self) -> Sequence[Presentation]:
         """Return all presentations of this login's refresh tokens, oldest first."""

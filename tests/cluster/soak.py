@@ -6,17 +6,17 @@ the other has a reuse window of 60 seconds.
 """
 
 import contextlib
+import itertools
 import json
 import random
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.demo.presentation_log import Outcome, Presentation
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
+from tests.cluster.tenants.measuring import Report
 from tests.cluster.user_namespace import UserNamespace
 from tests.issuer.faults import Delay
 from tests.issuer.issuer import ScriptedIssuer
@@ -47,18 +48,16 @@ TERM = ("--lease-duration", "3", "--lease-renew", "1", "--takeover-after", "1")
 class Pod:
     """One replica of the refresher, as a container that restarts in a pod."""
 
-    def __init__(self, name: str, folder: Path, flags: Sequence[str]) -> None:
-        self._name, self._folder, self._flags = name, folder, flags
+    def __init__(self, flags: Callable[[str], list[str]], name: str, log: Path) -> None:
+        self._flags, self._name, self.log = flags, name, log
         self._number = 0
-        self.log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        identity = f"{self._name}.{self._number}"
-        flags = [*self._flags, "--spool-dir", str(self._folder / identity)]
+        flags = self._flags(f"{self._name}.{self._number}")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                command("refresher", *flags, "--identity", identity), stdout=log, stderr=log
+                command("refresher", *flags), stdout=log, stderr=log
             )
 
     def kill(self, *, pod: bool) -> None:
@@ -66,31 +65,14 @@ class Pod:
         assert self._process is not None
         assert self._process.poll() is None, f"it has ended by itself: {self.log}"
         self._process.kill()
-        assert self._process.wait() == -signal.SIGKILL
+        self._process.wait()
         self._number += pod
 
     def close(self) -> None:
+        """Let it finish what it has begun."""
         if self._process is not None:
             self._process.terminate()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-
-@dataclass
-class SoakResult:
-    """The result: a summary by server, and sentences about violations."""
-
-    kills: int = 0
-    recovery_seconds: float = 0.0
-    summary: list[str] = field(default_factory=list)
-    violations: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        said = f"{self.kills} kills; all settled {self.recovery_seconds:.1f} s after the last one"
-        return "\n".join([*self.violations, *self.summary, f"{said}; {len(self.violations)} wrong"])
+            self._process.wait(30)
 
 
 class IssuerTokens:
@@ -119,7 +101,7 @@ class IssuerTokens:
         return all(map(self._was_refreshed, self._tokens))
 
     def _was_refreshed(self, token: str) -> bool:
-        """Return True after the first refresh; on a busy machine that refresh may be lost."""
+        # On a busy machine the first refresh may be lost.
         grant = self._user.grant(token)
         return grant is not None and (grant.generation >= 2 or grant.status is Status.LOST_ROTATION)
 
@@ -135,20 +117,20 @@ class IssuerTokens:
             return False
         return grant.status is Status.LOST_ROTATION or grant.expires_at > time.time()
 
-    def check(self, result: SoakResult) -> None:
+    def check(self, report: Report) -> None:
         log, by_token = self.issuer.presentations(), dict[str, list[Presentation]]()
         for row in log:
             by_token.setdefault(row.token_hash, []).append(row)
-        result.violations += [text for rows in by_token.values() for text in self._repeats(rows)]
+        report.violations += [text for rows in by_token.values() for text in self._repeats(rows)]
         ends: Counter[str] = Counter()
         for token in self._tokens:
             grant = self._user.grant(token)
             assert grant is not None
             ends[grant.status.value] += 1
-            result.violations += self._end(token, grant, by_token.get(grant.live_hash, []))
+            report.violations += self._end(token, grant, by_token.get(grant.live_hash, []))
         counts = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
         repeated = len(log) - len(by_token)
-        result.summary.append(f"{self.name}: {len(log)} presented, {repeated} again; {counts}")
+        report.add(self.name, f"{len(log)} presented, {repeated} again; {counts}")
 
     def _repeats(self, rows: Sequence[Presentation]) -> Iterator[str]:
         """Yield the forbidden repeats (protocol, section 4).
@@ -183,49 +165,49 @@ class Soak(contextlib.ExitStack):
             self.enter_context(served.issuer)
         issuers = folder / "issuers.yaml"
         issuers.write_text(json.dumps({"issuers": [s.entry() for s in self._issuers]}))
-        flags = ["--store", "kubernetes", "--kubeconfig", str(cluster.refresher), *TERM]
-        flags += ["--issuers", str(issuers), "--listen", "127.0.0.1:0"]
-        self._pods = [Pod(name, folder, flags) for name in ("one", "two")]
+
+        def flags(pod: str) -> list[str]:
+            return [*cluster.refresher_flags(issuers, folder / pod, pod), *TERM]
+
+        self._pods = [Pod(flags, name, folder / f"{name}.log") for name in ("one", "two")]
         for pod in self._pods:
             self.callback(pod.close)
 
-    def run(self, seconds: float) -> SoakResult:
+    def run(self, seconds: float) -> Report:
         """Kill for so many seconds, wait for final tokens, and check them."""
+        report = Report()
         for pod in self._pods:
             pod.start()
         for served in self._issuers:
             served.seed()
         self._until(IssuerTokens.all_refreshed, "all are refreshed", 60.0)
-        result = SoakResult()
-        self._kill_for(seconds, result)
-        began = time.monotonic()
+        report.add("kills", str(self._kill_for(seconds)))
         self._until(IssuerTokens.all_final, "all are settled", RECOVERY_TIMEOUT)
-        result.recovery_seconds = time.monotonic() - began
         for pod in self._pods:
             pod.close()
+            text = pod.log.read_text("utf-8")
+            report.require(text[text.find("Traceback") :][:2000], holds="Traceback" not in text)
         for served in self._issuers:
-            served.check(result)
-        for pod in self._pods:
-            if "Traceback" in (text := pod.log.read_text("utf-8")):
-                result.violations.append(
-                    f"an unexpected error: {text[text.index('Traceback') :][:2000]}"
-                )
-        return result
+            served.check(report)
+        return report
 
     def _until(
         self, holds: Callable[[IssuerTokens], bool], description: str, timeout: float
     ) -> None:
         until(lambda: all(map(holds, self._issuers)), description, timeout, pause=0.5)
 
-    def _kill_for(self, seconds: float, result: SoakResult) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            time.sleep(self._rng.uniform(*KILL_PAUSE))
+    def _kill_for(self, seconds: float) -> int:
+        """Return how often a process was killed."""
+        end, pause = time.monotonic() + seconds, threading.Event()
+        for kills in itertools.count():
+            if time.monotonic() >= end:
+                return kills
+            pause.wait(self._rng.uniform(*KILL_PAUSE))
             pod = self._rng.choice(self._pods)
             pod.kill(pod=self._rng.random() < 0.5)
-            result.kills += 1
-            time.sleep(self._rng.uniform(0.0, 1.0))
+            pause.wait(self._rng.uniform(0.0, 1.0))
             pod.start()
+        raise AssertionError
 
 
 def main(seconds: float, seed: int) -> int:
@@ -237,9 +219,9 @@ def main(seconds: float, seed: int) -> int:
     with contextlib.closing(ControlPlane()) as plane, tempfile.TemporaryDirectory() as folder:
         plane.start()
         with Soak(Cluster(plane), Path(folder), seed) as soak:
-            result = soak.run(seconds)
-    sys.stdout.write(f"{result}\n")
-    return 1 if result.violations else 0
+            report = soak.run(seconds)
+    sys.stdout.write(f"{report}\n")
+    return 1 if report.violations else 0
 
 
 if __name__ == "__main__":

@@ -6,10 +6,8 @@ and nobody has written down is lost, and nothing else is.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -23,14 +21,13 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.killable_child import RECONCILED
 from tests.cluster.killable_refresher import LIFETIME, NAME, NEXT, KillableRefresher, KillTestSetup
-from tests.issuer.policy import Policy, PolicyOutcome
+from tests.issuer.policy import Policy
 from tests.node.killable_plugin import ForkServer
 from tests.refresher.bench import Bench, until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
 # Nearly all of a case is waiting: for an intent to be void, for the last moment of a token.
 SIDE_BY_SIDE = 32
-WINDOW = 120.0
 
 Before = Callable[[KillableRefresher], None]
 
@@ -52,25 +49,6 @@ STORIES: dict[Before, list[str]] = {
     new: ["GetSecret source", "CreateSecret grant", "CreateSecret token", *REFRESH],
     known: REFRESH,
 }
-
-
-@pytest.fixture(scope="module")
-def fork_server() -> Iterator[ForkServer]:
-    with ForkServer("tests.cluster.killable_child") as fork_server:
-        yield fork_server
-
-
-@contextmanager
-def setup(
-    cluster: Cluster, fork_server: ForkServer, folder: Path, grace: float
-) -> Iterator[KillTestSetup]:
-    folder.mkdir()
-    # Who cannot be asked about a token is presented it again, late.
-    policy = Policy(lifetime=NEXT, grace=grace, introspection=False)
-    with Bench(folder, policy) as bench:
-        reuse = {"window": grace} if grace else "strict"
-        bench.configure(bench.entry(reuse=reuse, defaultLifetime=LIFETIME))
-        yield KillTestSetup(cluster, bench, fork_server, folder)
 
 
 @contextmanager
@@ -100,16 +78,12 @@ def rehearsed(setup: KillTestSetup, before: Before) -> list[str]:
     return steps
 
 
-class Death:
-    """The state at the death of a process, and the result that it allows."""
-
-    def __init__(self, one: KillableRefresher, *, pod: bool) -> None:
-        self.grant = one.grant()
-        stored = self.grant is not None and self.grant.live_hash != one.live_hash
-        entry = one.spool_entry()
-        spooled = entry is not None and entry.reply is not None and not pod
-        outcomes = [row.outcome for row in one.presentations() if row.token_hash == one.live_hash]
-        self.lost = outcomes == [Outcome.ROTATED] and not stored and not spooled
+def is_lost(one: KillableRefresher, *, pod: bool) -> bool:
+    """Whether the reply died with the process: the server has committed, and nobody wrote it."""
+    grant, entry = one.grant(), one.spool_entry()
+    stored = grant is not None and grant.live_hash != one.live_hash
+    spooled = entry is not None and entry.reply is not None and not pod
+    return one.outcomes() == [Outcome.ROTATED] and not stored and not spooled
 
 
 def is_slow(steps: list[str]) -> bool:
@@ -136,32 +110,29 @@ def _try(
         if is_slow(one.recorded_steps()):
             return None
         assert one.recorded_steps() == steps[: at + 1]
-        death = Death(one, pod=pod)
+        due, lost = late_try(one.grant()), is_lost(one, pod=pod)
         if pod:
             one.replace_pod()
         with setup.starting:
             one.launch(watched=False)
         one.wait_until_done()
-        judge(setup, one, death)
-        return death.lost
+        judge(one, due, lost=lost)
+        return lost
 
 
-def judge(setup: KillTestSetup, one: KillableRefresher, death: Death) -> None:
+def judge(one: KillableRefresher, due: float, *, lost: bool) -> None:
     grant, seen, source = one.grant(), one.user.companion(NAME), one.user.source(NAME)
     assert grant is not None
     assert seen is not None
     rows = [row for row in one.presentations() if row.token_hash == one.live_hash]
-    outcomes = [row.outcome for row in rows]
-    if death.lost and not setup.bench.issuer.policy.grace:
+    if lost:
         assert (grant.status, grant.message) == (Status.LOST_ROTATION, LOST_ROTATION_MESSAGE)
-        assert outcomes == [Outcome.ROTATED, Outcome.REPLAYED]
-        assert (
-            rows[1].presented_at
-            >= max(rows[0].presented_at + min_interval(LIFETIME), late_try(death.grant)) - 0.1
-        )
+        assert one.outcomes() == [Outcome.ROTATED, Outcome.REPLAYED]
+        earliest = rows[0].presented_at + min_interval(LIFETIME)
+        assert rows[1].presented_at >= max(earliest, due) - 0.1
     else:
         assert (grant.status, grant.message) == (Status.READY, READY_MESSAGE)
-        assert outcomes == [Outcome.ROTATED, *([PolicyOutcome.REUSED] if death.lost else [])]
+        assert one.outcomes() == [Outcome.ROTATED]
         assert grant.live_hash == rows[-1].successor_hash
         assert one.user.is_mirrored(NAME)
     given = None if seen.token is None else seen.token.value
@@ -178,55 +149,36 @@ def late_try(grant: Grant | None) -> float:
     return grant.expires_at - lead_time(LIFETIME) / 4
 
 
-@dataclass(frozen=True)
-class Played:
-    """All deaths of one story, each with its end: whether a reply was lost, or what failed."""
-
-    steps: list[str]
-    cases: list[tuple[int, bool]]
-    ends: list[Future[bool]]
-
-    def losses(self) -> tuple[set[str], set[str]]:
-        """The steps that lost a reply when the container died, and when the pod did."""
-        found: tuple[set[str], set[str]] = set(), set()
-        failures = []
-        for (at, pod), end in zip(self.cases, self.ends, strict=True):
-            if (error := end.exception()) is not None:
-                text = f"{at}, {self.steps[at]}, {'pod' if pod else 'container'}"
-                failures.append(f"{text}: {type(error).__name__}: {error}")
-            elif end.result():
-                found[pod].add(self.steps[at])
-        assert not failures, "\n".join(failures)
-        return found
-
-
 @pytest.fixture(scope="module")
-def played(
-    cluster: Cluster, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Played]]:
-    """All cases of all stories at the same time."""
-    folder, stories = tmp_path_factory.mktemp("kill"), {}
+def place(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillTestSetup]:
+    folder = tmp_path_factory.mktemp("kill")
+    # Who cannot be asked about a token is presented it again, late.
     with (
-        setup(cluster, fork_server, folder / "strict", 0.0) as strict,
-        setup(cluster, fork_server, folder / "window", WINDOW) as window,
-        ThreadPoolExecutor(SIDE_BY_SIDE) as pool,
+        ForkServer("tests.cluster.killable_child") as fork_server,
+        Bench(folder, Policy(lifetime=NEXT, introspection=False)) as bench,
     ):
-        plays = {"first": (strict, new), "later": (strict, known), "window": (window, known)}
-        for name, (place, before) in plays.items():
-            steps = rehearsed(place, before)
-            cases = [(at, pod) for pod in (True, False) for at in range(len(steps))]
-            ends = [pool.submit(play, place, before, at, steps, pod=pod) for at, pod in cases]
-            stories[name] = Played(steps, cases, ends)
-        yield stories
+        bench.configure(bench.entry(reuse="strict", defaultLifetime=LIFETIME))
+        yield KillTestSetup(cluster, bench, fork_server, folder)
 
 
-@pytest.mark.parametrize("story", ["first", "later", "window"])
+@pytest.mark.parametrize("before", STORIES, ids=["first", "later"])
 def test_a_kill_at_any_step_loses_only_what_the_server_committed_and_nobody_wrote(
-    played: dict[str, Played], story: str
+    place: KillTestSetup, before: Before
 ) -> None:
-    """On a server with a window what was lost is asked for again: `judge` wants it Ready."""
-    container, pod = played[story].losses()
+    steps = rehearsed(place, before)
+    cases = [(at, pod) for pod in (True, False) for at in range(len(steps))]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        ends = [pool.submit(play, place, before, at, steps, pod=pod) for at, pod in cases]
+    failed = {
+        f"{at}, {steps[at]}, {'pod' if pod else 'container'}": repr(end.exception())
+        for (at, pod), end in zip(cases, ends, strict=True)
+        if end.exception() is not None
+    }
+    assert failed == {}
+    losses: tuple[set[str], set[str]] = set(), set()
+    for (at, pod), end in zip(cases, ends, strict=True):
+        if end.result():
+            losses[pod].add(steps[at])
     unspooled = {"SpoolWrite", "open .draft", "rename .draft"}
-    assert container == unspooled
     # A pod takes its spool along.
-    assert pod == {*unspooled, "PatchSecret grant"}
+    assert losses == (unspooled, {*unspooled, "PatchSecret grant"})

@@ -155,19 +155,24 @@ def _rewrite(command: Mapping[str, Any]) -> None:
             os.close(fd)
 
 
-def _fork(command: Mapping[str, Any]) -> int:
+def _run(command: Mapping[str, Any]) -> None:
+    (_rewrite if "rewrite" in command else _run_plugin)(command)
+
+
+def _fork(run: Callable[[Mapping[str, Any]], int | None], command: Mapping[str, Any]) -> int:
     pid = os.fork()
     if pid == 0:
+        status = 1
         try:
-            (_rewrite if "rewrite" in command else _run_plugin)(command)
+            status = run(command) or 0
         except BaseException:
             logging.getLogger(__name__).exception("the child has failed")
         finally:
-            os._exit(1)
+            os._exit(status)
     return pid
 
 
-def main() -> None:
+def main(run: Callable[[Mapping[str, Any]], int | None] = _run) -> None:
     """Reply to each command with one line: the pid of a new process, or an exit status."""
     sandbox.die_with_parent()
     for line in sys.stdin:
@@ -175,7 +180,7 @@ def main() -> None:
         if "wait" in command:
             reply = os.waitstatus_to_exitcode(os.waitpid(command["wait"], 0)[1])
         else:
-            reply = _fork(command)
+            reply = _fork(run, command)
         sys.stdout.write(f"{reply}\n")
         sys.stdout.flush()
 
