@@ -1,7 +1,6 @@
 """All that a login needs around it: a cluster, a refresher in it, and a user with few rights."""
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from csidriver.core.annotations import STATUS
 from csidriver.core.names import DRIVER_NAMESPACE, PUBLIC_ISSUERS
 from csidriver.core.sensitive import Sensitive
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import manifests
+from tests.cluster.installation import config_map
 from tests.cluster.user_namespace import UserNamespace
 from tests.kubectl.login.login_process import LoginProcess
 from tests.processes import running
@@ -26,7 +25,6 @@ ADDRESS = r"open this address on any device:\s+(\S+)"
 CODE = r"enter the code (\S+)"
 _CONFIG_MAPS = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/configmaps"
 _PUBLISHED = f"{_CONFIG_MAPS}/{PUBLIC_ISSUERS}"
-_RULES = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]}]
 _USER = "somebody"
 
 
@@ -39,18 +37,15 @@ class LoginBench(contextlib.ExitStack):
         super().__init__()
         cluster.reset_namespaces(namespace)
         self._plane = cluster.plane
-        (public,) = (m for m in manifests("ConfigMap") if m["metadata"]["name"] == PUBLIC_ISSUERS)
-        self._plane.api("POST", _CONFIG_MAPS, public)
+        self._plane.api("POST", _CONFIG_MAPS, config_map(PUBLIC_ISSUERS))
         self.namespace = namespace
         self.user = UserNamespace(cluster, namespace)
         self._folder = folder
         self._kubeconfig = self._user_with_few_rights()
         configuration = folder / "issuers.yaml"
         configuration.write_text(yaml.safe_dump({"issuers": [dict(each) for each in issuers]}))
-        flags = ["--store", "kubernetes", "--kubeconfig", str(cluster.refresher)]
-        flags += ["--issuers", str(configuration), "--listen", "127.0.0.1:0"]
-        flags += ["--spool-dir", str(folder / "spool"), "--lease-duration", "3"]
-        self.enter_context(running("refresher", *flags, "--lease-renew", "1"))
+        flags = cluster.refresher_flags(configuration, folder / "spool")
+        self.enter_context(running("refresher", *flags, "--lease-duration=3", "--lease-renew=1"))
         until(lambda: "data" in self._plane.api("GET", _PUBLISHED), "the issuers are published")
 
     def login(self, name: str, *flags: str) -> LoginProcess:
@@ -79,18 +74,11 @@ class LoginBench(contextlib.ExitStack):
 
     def _user_with_few_rights(self) -> Path:
         """Return the kubeconfig of a user who may not even list Secrets."""
-        where = {"namespace": self.namespace}
-        metadata = {"name": _USER, **where}
-        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": _USER}
-        subject = {"kind": "ServiceAccount", **metadata}
-        items = [
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-            role | {"kind": "Role", "rules": _RULES},
-            role | {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]},
-        ]
-        applied = {"apiVersion": "v1", "kind": "List", "items": items}
-        self._plane.kubectl("apply", "--filename=-", stdin=json.dumps(applied))
+        where = f"--namespace={self.namespace}"
+        rights = "--verb=get,create,patch", "--resource=secrets"
+        subject = "--role", _USER, f"--serviceaccount={self.namespace}:{_USER}"
+        for words in (("serviceaccount",), ("role", *rights), ("rolebinding", *subject)):
+            self._plane.try_kubectl("create", words[0], _USER, *words[1:], where)
         return self._plane.service_account(self.namespace, _USER)
 
 

@@ -5,22 +5,17 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from csidriver.core import annotations
-from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import DRIVER_NAME
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import AlreadyExists, Conflict, Forbidden, KubectlFailed, NotFound
-from csidriver.kubectl.main import build_parser, load_commands, main
-from csidriver.kubectl.terminal import Terminal
+from csidriver.kubectl.main import main
 from tests.cluster.controlplane import ControlPlane
 from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, READY, WAITING
 from tools.plugin import write
@@ -112,19 +107,6 @@ def test_status_shows_tokens_and_counts_their_pods(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("kubectl")
-def test_status_knows_every_namespace_and_form(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "status", "-A")[0].startswith("NAMESPACE ")
-    objects = json.loads("\n".join(run(capsys, "status", "-o", "json", "-n", TEAM)))
-    written = yaml.safe_load("\n".join(run(capsys, "status", "-o", "yaml", "-n", TEAM)))
-    assert objects == written
-    found = {item["metadata"]["name"]: item["status"] for item in objects["items"]}
-    assert found["hello"]["pods"] == ["reader-1", "reader-2"]
-    assert found["hostile"]["message"] == 'two\nlines "quoted" \t\\ \x1b]0; 票 {{.data}}'
-    names = [f"secret/{name}" for name in ("hello", "hostile", "mail", "mail-api", "storage")]
-    assert run(capsys, "status", "-o", "name", "-n", TEAM) == names
-
-
-@pytest.mark.usefixtures("kubectl")
 def test_describe_shows_pods_with_their_files(capsys: pytest.CaptureFixture[str]) -> None:
     lines = run(capsys, "describe", "mail", "-n", TEAM)
     (row,) = [line.split(maxsplit=3) for line in lines if line.startswith("  mailer ")]
@@ -138,131 +120,37 @@ def test_describe_shows_pods_with_their_files(capsys: pytest.CaptureFixture[str]
 def test_a_refresh_is_requested(team: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["refresh", "hello", "-n", TEAM]) == 0
     assert capsys.readouterr().out == "secret/hello refresh requested\n"
-    stored = json.loads(team.kubectl("get", "secret", "hello", HERE, "--output=json"))
+    stored = team.api("GET", f"/api/v1/namespaces/{TEAM}/secrets/hello")
     assert stored["metadata"]["annotations"][annotations.REFRESH_REQUESTED_AT]
 
 
+@pytest.mark.parametrize("form", [[], ["--no-headers"], ["-o", "name"], ["-o", "yaml"]])
 @pytest.mark.usefixtures("kubectl")
-def test_a_watch_prints_the_row_that_changes(
-    team: ControlPlane, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["status", "-n", TEAM, "-w", "storage"]
-    lines: list[str] = []
-    changed = threading.Event()
-
-    class Watcher(Terminal):
-        """Changes the token when its first row is there, and ends after the next."""
-
-        def print(self, text: str = "") -> None:
-            lines.append(text)
-            if len(lines) == 2:
-                mark = f"{annotations.STATUS}=IssuerUnavailable"
-                team.kubectl("annotate", "secret", "storage", "--overwrite", mark, HERE)
-            if len(lines) == 3:
-                changed.set()
-                raise KeyboardInterrupt
-
-    args = build_parser(load_commands()).parse_args(words)
-    watching = Kubectl([HERE])
-    with pytest.raises(KeyboardInterrupt):
-        args.run(args, watching, Watcher())
-    watching.close()
-    assert changed.is_set()
-    assert [line.split()[0] for line in lines] == ["NAME", "storage", "storage"]
-    assert "IssuerUnavailable" in lines[2]
-    assert capsys.readouterr().out == ""
-
-
-# The same cases with `kubectl get configmaps` and with us: what is printed where, and the status.
-CASES = [
-    pytest.param(["-n", EMPTY], id="an empty namespace"),
-    pytest.param(["-n", EMPTY, "--no-headers"], id="an empty namespace without headers"),
-    pytest.param(["-n", EMPTY, "-o", "name"], id="names of an empty namespace"),
-    pytest.param(["-n", EMPTY, "-o", "json"], id="an empty list in JSON"),
-    pytest.param(["-n", EMPTY, "-o", "yaml"], id="an empty list in YAML"),
-    pytest.param(["-n", EMPTY, "-o", "wide"], id="an empty namespace, wide"),
-]
-
-
-@pytest.mark.parametrize("words", CASES)
-@pytest.mark.usefixtures("kubectl")
-def test_nothing_is_said_as_kubectl_says_it(
-    team: ControlPlane, capsys: pytest.CaptureFixture[str], words: Sequence[str]
-) -> None:
-    theirs = team.try_kubectl("get", "leases", *words)
-    assert main(["status", *words]) == theirs.returncode
-    printed = capsys.readouterr()
-    assert (printed.out, printed.err) == (theirs.stdout, theirs.stderr)
-
-
-@pytest.mark.parametrize("form", [[], ["--no-headers"], ["-o", "name"]])
-@pytest.mark.usefixtures("kubectl")
-def test_columns_stand_as_in_tables_of_kubectl(
+def test_lists_are_printed_as_by_kubectl(
     team: ControlPlane, capsys: pytest.CaptureFixture[str], form: Sequence[str]
 ) -> None:
-    theirs = team.kubectl("get", "secrets", HERE, *form).splitlines()
-    ours = run(capsys, "status", "-n", TEAM, *form)
-    width = len(re.findall("^[^ ]+ *", theirs[-1])[0]) if form != ["-o", "name"] else 0
-    longest = max(len(line.split()[0]) for line in theirs)
-    longest_of_ours = max(len(line.split()[0]) for line in ours)
-    if width:
-        assert width == longest + 3
-        assert {len(re.findall("^[^ ]+ *", line)[0]) for line in ours} == {longest_of_ours + 3}
-    else:
-        assert set(ours) < set(theirs)
-
-
-@pytest.mark.usefixtures("kubectl")
-def test_a_list_in_yaml_is_indented_as_by_kubectl(
-    team: ControlPlane, capsys: pytest.CaptureFixture[str]
-) -> None:
-    theirs = team.kubectl("get", "secrets", HERE, "-o", "yaml").splitlines()
-    ours = run(capsys, "status", "-n", TEAM, "-o", "yaml")
-    frame = re.compile(r"(apiVersion|items|- apiVersion|kind|metadata|  resourceVersion|  kind)\b")
-    kept = [[line for line in lines if frame.match(line)] for lines in (theirs, ours)]
-    assert kept[1][:2] == kept[0][:2] == ["apiVersion: v1", "items:"]
-    assert kept[1][-3:] == kept[0][-3:]
-
-
-@pytest.mark.usefixtures("kubectl")
-def test_an_absent_name_fails_as_with_kubectl(
-    team: ControlPlane, capsys: pytest.CaptureFixture[str]
-) -> None:
-    theirs = team.try_kubectl("get", "secret", "absent", HERE)
-    assert main(["status", "absent", "-n", TEAM]) == theirs.returncode == 1
+    """An empty one whole; of another one the frame or the width of the first column."""
+    theirs = team.try_kubectl("get", "leases", "-n", EMPTY, *form)
+    assert main(["status", "-n", EMPTY, *form]) == theirs.returncode
     printed = capsys.readouterr()
-    assert printed.out == theirs.stdout == ""
-    assert printed.err.startswith(f"error: there is no Secret absent in namespace {TEAM}; ")
+    assert (printed.out, printed.err) == (theirs.stdout, theirs.stderr)
+    lists = (
+        team.kubectl("get", "secrets", HERE, *form).splitlines(),
+        run(capsys, "status", HERE, *form),
+    )
+    if form == ["-o", "yaml"]:
+        frame = re.compile(r"apiVersion|items|kind|metadata|  resourceVersion")
+        of_theirs, of_ours = ([line for line in lines if frame.match(line)] for lines in lists)
+        assert of_theirs == of_ours
+    elif form == ["-o", "name"]:
+        assert set(lists[1]) < set(lists[0])
+    else:
+        for lines in lists:
+            longest = max(len(line.split()[0]) for line in lines)
+            assert {len(re.findall("^[^ ]+ *", line)[0]) for line in lines} == {longest + 3}
 
 
-@pytest.mark.usefixtures("kubectl")
-def test_events_stand_as_in_a_description_of_kubectl(
-    team: ControlPlane, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for kind, name in (("Secret", "hello"), ("Pod", "mailer")):
-        uid = json.loads(team.kubectl("get", kind, name, HERE, "-o", "json"))["metadata"]["uid"]
-        involved = {"kind": kind, "name": name, "namespace": TEAM, "uid": uid, "apiVersion": "v1"}
-        for number, hours in enumerate((5, 49)):
-            event = {
-                "metadata": {"name": f"{name}.{number}", "namespace": TEAM},
-                "involvedObject": involved,
-                "type": ("Normal", "Warning")[number],
-                "reason": ("Ready", "NeedsReauth")[number],
-                "message": "a message\n",
-                "source": {"component": "oauth2-csi"},
-                "firstTimestamp": format_rfc3339(time.time() - 3600 * hours - 600),
-                "lastTimestamp": format_rfc3339(time.time() - 3600 * hours),
-                "count": number + 1,
-            }
-            team.api("POST", f"/api/v1/namespaces/{TEAM}/events", event)
-    theirs = team.kubectl("describe", "pod", "mailer", HERE).splitlines()
-    ours = run(capsys, "describe", "hello", "-n", TEAM)
-    events = ours[ours.index("Events:") : -1]
-    assert len(events) == 5
-    assert events == [line.rstrip() for line in theirs[theirs.index("Events:") :]]
-
-
-def test_errors_of_the_server_are_told_apart(kubectl: Kubectl, team: ControlPlane) -> None:
+def test_errors_of_the_server_are_told_apart(kubectl: Kubectl) -> None:
     manifest = secret("hello", READY)
     with pytest.raises(AlreadyExists, match='secrets "hello" already exists'):
         kubectl.create(manifest)
@@ -282,32 +170,23 @@ def test_errors_of_the_server_are_told_apart(kubectl: Kubectl, team: ControlPlan
     assert not anonymous.can_i("create", "secrets", TEAM)
     with pytest.raises(KubectlFailed, match=r"refused|connect"):
         Kubectl(["--server=https://127.0.0.1:1"]).can_i("create", "secrets", TEAM)
-    assert team.kubectl("get", "secret", "hello", HERE)
+    with pytest.raises(KubectlFailed, match="cannot locate context typo"):
+        Kubectl(["--context=typo"]).namespace()
 
 
-def test_objects_are_created_and_changed(kubectl: Kubectl, team: ControlPlane) -> None:
+def test_objects_are_created_changed_and_watched(kubectl: Kubectl, team: ControlPlane) -> None:
     kubectl.create(secret("created", None))
     kubectl.patch("secret", "created", TEAM, {"metadata": {"labels": {"a": "b"}}})
-    kubectl.patch("secret", "created", TEAM, {"metadata": {"labels": None}})
-    stored = json.loads(team.kubectl("get", "secret", "created", HERE, "--output=json"))
+    kubectl.patch("secret", "created", TEAM, [{"op": "remove", "path": "/metadata/labels"}], "json")
+    stored = team.api("GET", f"/api/v1/namespaces/{TEAM}/secrets/created")
     assert set(stored["data"]) == {"oauth", "clientID"}
-    assert "labels" not in stored["metadata"]
-    assert "annotations" not in stored["metadata"]
-    team.kubectl("delete", "secret", "created", HERE)
-
-
-def test_objects_are_watched(kubectl: Kubectl) -> None:
+    assert not {"labels", "annotations"} & stored["metadata"].keys()
     template = '{{.type}} {{.object.metadata.name}}{{"\\n"}}'
-    lines = kubectl.watch_text("pods", "reader-1", HERE, f"--output=go-template={template}")
-    assert next(lines) == "ADDED reader-1"
+    lines = kubectl.watch_text("secrets", "created", HERE, f"--output=go-template={template}")
+    assert next(lines) == "ADDED created"
     kubectl.close()
     assert list(lines) == []
-
-
-@pytest.mark.usefixtures("team")
-def test_words_are_completed(kubectl: Kubectl, capsys: pytest.CaptureFixture[str]) -> None:
-    assert kubectl.namespace() == "default"
-    assert run(capsys, "__complete", "-n", TEAM, "describe", "h") == ["hello", "hostile", ":4"]
+    team.kubectl("delete", "secret", "created", HERE)
 
 
 @pytest.fixture(scope="module")
@@ -344,15 +223,3 @@ def test_kubectl_takes_the_files_for_its_own(
         text=True,
     )
     assert done.stdout.splitlines()[0] == f"{first}hello"
-
-
-def test_a_pod_without_kubeconfig_has_no_context(
-    kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
-    (tmp_path / "namespace").write_text("of-a-pod")
-    in_pod = Kubectl(service_account=tmp_path / "namespace")
-    assert in_pod.namespace() == "of-a-pod"
-    with pytest.raises(KubectlFailed, match="cannot locate context typo"):
-        Kubectl(["--context=typo"]).namespace()
-    del kubectl
