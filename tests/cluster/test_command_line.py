@@ -177,7 +177,7 @@ def test_errors_of_the_server_are_told_apart(kubectl: Kubectl) -> None:
 def test_objects_are_created_changed_and_watched(kubectl: Kubectl, team: ControlPlane) -> None:
     kubectl.create(secret("created", None))
     kubectl.patch("secret", "created", TEAM, {"metadata": {"labels": {"a": "b"}}})
-    kubectl.patch("secret", "created", TEAM, [{"op": "remove", "path": "/metadata/labels"}], "json")
+    kubectl.patch("secret", "created", TEAM, {"metadata": {"labels": None}})
     stored = team.api("GET", f"/api/v1/namespaces/{TEAM}/secrets/created")
     assert set(stored["data"]) == {"oauth", "clientID"}
     assert not {"labels", "annotations"} & stored["metadata"].keys()

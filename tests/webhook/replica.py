@@ -14,7 +14,7 @@ from csidriver.webhook.certificate_secret import CertificateSecret, SecretStore
 from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.managed_certificates import ManagedCertificates
 from csidriver.webhook.metrics import WebhookMetrics
-from csidriver.webhook.review_handler import Handler, handle_review
+from csidriver.webhook.review_handler import handle_review
 from csidriver.webhook.webhook import Webhook
 from csidriver.webhook.x509 import CertificateFactory
 
@@ -28,7 +28,7 @@ class ReplicaOptions:
 
     policy: RotationPolicy = field(default_factory=lambda: RotationPolicy(poll_interval=0.1))
     names: frozenset[str] = NAMES
-    handler: Handler = handle_review
+    clock: SystemClock = field(default_factory=SystemClock)
     drain: float = 0.0
 
 
@@ -63,9 +63,9 @@ class Replica:
         given = given or ReplicaOptions()
         self.registry = CollectorRegistry()
         metrics = WebhookMetrics(self.registry)
-        self.certificates = certificates_in(store, configuration, given, SystemClock(), metrics)
+        self.certificates = certificates_in(store, configuration, given, given.clock, metrics)
         self.server = AdmissionServer(
-            ("127.0.0.1", 0), self.certificates.context, given.handler, metrics
+            ("127.0.0.1", 0), self.certificates.context, handle_review, metrics
         )
         self.role = Webhook(self.certificates, self.server, given.drain)
         self._stop = threading.Event()
