@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ from csidriver.listener import host_and_port
 from tests.cluster.installation import RIGHTS, Manifest, manifests
 from tests.cluster.kubectl import Kubectl, write_kubeconfig
 from tests.reserved_port import reserve_port
-from tools.programs import program
+from tools.programs import find, program
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 TIMEOUT = 60.0
@@ -55,7 +56,6 @@ class ControlPlane:
 
     @property
     def server(self) -> str:
-        """The URL of the API server."""
         return f"https://{host_and_port((self.address, self.port))}"
 
     @property
@@ -63,7 +63,6 @@ class ControlPlane:
         return f"http://127.0.0.1:{self._etcd_port}"
 
     def kubeconfig_of(self, user: str) -> Path:
-        """Return the kubeconfig of a user."""
         return self.root / f"{user.replace(':', '-')}.kubeconfig"
 
     @property
@@ -133,7 +132,6 @@ class ControlPlane:
             assert pool.request("POST", address, body=order).status == 200
 
     def close(self) -> None:
-        """End both and remove the folder."""
         for name in reversed(list(self._processes)):
             self.end(name, kill=True)
         for reserved in self._reserved:
@@ -147,7 +145,6 @@ class ControlPlane:
     def try_kubectl(
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl; return the result, also of a failure."""
         return self.admin.attempt(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def install(self, *kinds: str) -> None:
@@ -187,7 +184,6 @@ class ControlPlane:
         assert created["metadata"]["uid"] != deleted["metadata"]["uid"], created
 
     def log(self, name: str) -> str:
-        """Return the end of a program's log."""
         return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]
 
     def run(self, name: str, *flags: str) -> None:
@@ -219,6 +215,13 @@ class ControlPlane:
                 return pool.request("GET", f"{self.server}/readyz", headers=headers).status == 200
         except urllib3.exceptions.HTTPError:
             return False
+
+
+def is_missing() -> bool:
+    """Return True, and say so, where the programs of a control plane are missing."""
+    if missing := [name for name in PROGRAMS if find(name) is None]:
+        sys.stderr.write(f"{', '.join(missing)} missing; run `make tools`\n")
+    return bool(missing)
 
 
 def allowed(plane: ControlPlane, token: str, namespace: str) -> set[tuple[str, str]]:

@@ -82,7 +82,7 @@ class KillableRefresher:
         return Spool(self.spool).read(self.ref)
 
     def prepare_due_token(self) -> None:
-        """Adopt and refresh the token in this process, then make its next refresh due now."""
+        """Adopt and refresh the token in this process, then make its next refresh due."""
         admin = from_kubeconfig(self._setup.cluster.plane.kubeconfig)
         store = KubernetesStore(KubernetesClient(admin), self._namespaces)
         ports = self._setup.bench.ports(lambda: True, self._folder / "book", store)
@@ -135,7 +135,7 @@ class KillableRefresher:
         self._pid, self._pidfd = 0, -1
         assert status == -signal.SIGKILL, f"it ended with {status}:\n{self.log()}"
 
-    def kill(self) -> None:
+    def close(self) -> None:
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             self.wait_until_killed()

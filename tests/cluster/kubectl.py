@@ -15,7 +15,6 @@ class Kubectl:
         self._cache = cache
 
     def run(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
-        """Run kubectl; return its output."""
         done = self.attempt(*arguments, stdin=stdin, kubeconfig=kubeconfig)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done.stdout
@@ -33,13 +32,11 @@ class Kubectl:
         )
 
     def command(self, *arguments: str, kubeconfig: Path | None = None) -> list[str]:
-        """Return the command."""
         flags = [f"--kubeconfig={kubeconfig or self.kubeconfig}", f"--cache-dir={self._cache}"]
         return [str(program("kubectl")), *flags, *arguments]
 
 
 def write_kubeconfig(path: Path, server: str, ca: Path, token: str) -> None:
-    """Write a kubeconfig of a bearer token."""
     cluster = {"server": server, "certificate-authority": str(ca)}
     content = {
         "apiVersion": "v1",

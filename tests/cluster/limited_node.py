@@ -57,5 +57,4 @@ class LimitedNode(Node):
         return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
-        """Return the end of the log of all processes."""
         return (self.root / "log").read_text(encoding="utf-8")[-3000:]

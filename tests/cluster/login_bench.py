@@ -55,7 +55,6 @@ class LoginBench(contextlib.ExitStack):
         return LoginProcess(folder, [name, f"--namespace={self.namespace}", *flags], environment)
 
     def secrets(self) -> list[str]:
-        """Return the names of the user's Secrets."""
         found = self._plane.api("GET", f"/api/v1/namespaces/{self.namespace}/secrets")["items"]
         return [each["metadata"]["name"] for each in found]
 

@@ -29,11 +29,9 @@ class NodeRole:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Flags of a plugin as a process."""
         return ("--store=kubernetes", *self.broker.node_flags, f"--broker-token={self.token_file}")
 
     def renew(self) -> None:
-        """Write a new token into the file."""
         self.token_file.write_text(self.broker.plugin_token(NODE_ID), encoding="ascii")
 
     def create_pod(self, namespace: str, *secrets: str, **attributes: str) -> PodRef:
@@ -62,7 +60,6 @@ def companion_secret(written: Companion, ref: SourceRef) -> Secret:
 
 
 def write_secret(plane: ControlPlane, secret: Secret) -> None:
-    """Create or update a Secret."""
     path = f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
     query, kind = "?fieldManager=oauth2-csi&force=true", "application/apply-patch+yaml"
     answer = plane.api("PATCH", path + query, secret.to_manifest(), kind)

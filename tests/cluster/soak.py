@@ -25,7 +25,7 @@ from csidriver.core.status import Status
 from csidriver.demo.issuer import DEMO_CLIENT
 from csidriver.demo.presentation_log import Outcome, Presentation
 from tests.cluster.cluster import Cluster
-from tests.cluster.controlplane import PROGRAMS, ControlPlane
+from tests.cluster.controlplane import ControlPlane, is_missing
 from tests.cluster.tenants.measuring import Report
 from tests.cluster.user_namespace import UserNamespace
 from tests.issuer.faults import Delay
@@ -33,7 +33,6 @@ from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy, PolicyOutcome
 from tests.processes import command
 from tests.refresher.bench import until
-from tools.programs import find
 
 NS = "soak"
 TOKENS = 50  # for each server
@@ -212,8 +211,7 @@ class Soak(contextlib.ExitStack):
 
 def main(seconds: float, seed: int) -> int:
     """Run one and print the result."""
-    if missing := [name for name in PROGRAMS if find(name) is None]:
-        sys.stderr.write(f"{', '.join(missing)} missing; run `make tools`\n")
+    if is_missing():
         return 1
     sys.stdout.write(f"seed {seed}, {seconds:.0f} s\n")
     with contextlib.closing(ControlPlane()) as plane, tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ and nobody has written down is lost, and nothing else is.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 
 import pytest
 
@@ -33,12 +33,7 @@ Before = Callable[[KillableRefresher], None]
 
 
 def new(_: KillableRefresher) -> None:
-    """A Secret that nobody has seen yet."""
-
-
-def known(refresher: KillableRefresher) -> None:
-    """A Secret whose token is due for its next refresh."""
-    refresher.prepare_due_token()
+    """The Secret is one that nobody has seen yet."""
 
 
 # The steps before the last effects of a reconcile, in this order.
@@ -47,21 +42,12 @@ REFRESH += ["SpoolWrite", "open .draft", "rename .draft", "PatchSecret grant"]
 REFRESH += ["PatchSecret token", "PatchSecret source", "SpoolClear", "remove .json", RECONCILED]
 STORIES: dict[Before, list[str]] = {
     new: ["GetSecret source", "CreateSecret grant", "CreateSecret token", *REFRESH],
-    known: REFRESH,
+    KillableRefresher.prepare_due_token: REFRESH,
 }
 
 
-@contextmanager
-def killable_refresher(setup: KillTestSetup) -> Iterator[KillableRefresher]:
-    one = KillableRefresher(setup)
-    try:
-        yield one
-    finally:
-        one.kill()
-
-
 def _rehearse(setup: KillTestSetup, before: Before) -> list[str]:
-    with killable_refresher(setup) as one:
+    with closing(KillableRefresher(setup)) as one:
         before(one)
         one.launch()
         one.wait_until_done()
@@ -102,7 +88,7 @@ def _try(
     setup: KillTestSetup, before: Before, at: int, steps: list[str], *, pod: bool
 ) -> bool | None:
     """Return None if the machine was so slow that the steps were others."""
-    with killable_refresher(setup) as one:
+    with closing(KillableRefresher(setup)) as one:
         with setup.starting:
             before(one)
             one.launch(at)

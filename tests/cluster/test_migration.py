@@ -21,12 +21,6 @@ SOURCE = SourceRef("physics", "hello-token")
 SEED, LIVE = '{"refresh_token": "seed"}', '{"refresh_token": "live"}'
 
 
-@pytest.fixture
-def physics(cluster: Cluster) -> Cluster:
-    cluster.reset_namespaces(SOURCE.namespace)
-    return cluster
-
-
 def put(cluster: Cluster, namespace: str, name: str, **fields: object) -> None:
     metadata = {"name": name, "annotations": {IS_TOKEN: "true"}}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **fields}
@@ -49,17 +43,18 @@ def stored(cluster: Cluster) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
-def test_rolling_back_brings_the_live_document_into_the_secret(physics: Cluster) -> None:
+def test_rolling_back_brings_the_live_document_into_the_secret(cluster: Cluster) -> None:
+    cluster.reset_namespaces(SOURCE.namespace)
     data = {"oauth": SEED, "clientID": "my-app"}
-    put(physics, SOURCE.namespace, SOURCE.name, stringData=data)
-    done = run_script(physics)
+    put(cluster, SOURCE.namespace, SOURCE.name, stringData=data)
+    done = run_script(cluster)
     assert done.returncode != 0
     assert SOURCE.grant in done.stderr, "there is none"
-    assert stored(physics) == data
+    assert stored(cluster) == data
     grant = {"type": GRANT_SECRET_TYPE, "stringData": {"document": LIVE, "clientID": "my-app"}}
-    put(physics, DRIVER_NAMESPACE, SOURCE.grant, **grant)
+    put(cluster, DRIVER_NAMESPACE, SOURCE.grant, **grant)
     for patched in (True, False):
-        done = run_script(physics)
+        done = run_script(cluster)
         assert (done.returncode, done.stderr) == (0, "")
-        assert stored(physics) == {"oauth": LIVE, "clientID": "my-app"}
+        assert stored(cluster) == {"oauth": LIVE, "clientID": "my-app"}
         assert ("patched" in done.stdout) is patched

@@ -1,11 +1,15 @@
 """The rights of deploy/install.yaml, checked by a real API server."""
 
+import json
+
 import pytest
 
+from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore, from_kubeconfig
 from csidriver.core.annotations import GRANT_SECRET_TYPE
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import NODE, PUBLIC_ISSUERS
 from csidriver.core.sensitive import Sensitive
+from csidriver.errors import StoreUnavailable
 from tests.cluster.controlplane import ControlPlane, allowed
 from tests.cluster.noderole import DRIVER, TOKENS, write_secret
 
@@ -40,6 +44,16 @@ def test_a_node_reads_no_grant_and_no_source(
     for path in (f"/{name}", ""):
         url = f"/api/v1/namespaces/{namespace}/secrets{path}"
         assert plane.api("GET", url, token=tokens[NODE])["code"] == 403
+
+
+def test_a_server_of_another_authority_is_not_spoken_to(plane: ControlPlane) -> None:
+    loaded = json.loads(plane.kubeconfig.read_text())
+    del loaded["clusters"][0]["cluster"]["certificate-authority"]
+    path = plane.root / "untrusted.kubeconfig"
+    path.write_text(json.dumps(loaded))
+    store = KubernetesStore(KubernetesClient(from_kubeconfig(path)))
+    with pytest.raises(StoreUnavailable, match="not trusted"):
+        store.get_secret(DRIVER, "grant-1")
 
 
 READ = {"get", "list", "watch"}

@@ -25,6 +25,9 @@ AUDIENCE = f"--audience={BROKER_AUDIENCE}"
 MIRROR = {"kubernetes.io/config.mirror": "1", "kubernetes.io/config.source": "file"}
 
 
+Done = subprocess.CompletedProcess[str]
+
+
 class Thief:
     """The cluster of a thief, with the driver's rights as the chart has them.
 
@@ -33,8 +36,7 @@ class Thief:
 
     def __init__(self, plane: ControlPlane, *values: str) -> None:
         self.plane = plane
-        items = of_kind(rendered("namespace.create=true", *values), *RIGHTS)
-        plane.apply_objects(items)
+        plane.apply_objects(of_kind(rendered("namespace.create=true", *values), *RIGHTS))
         for namespace in (ALICE, BOB):
             plane.kubectl("create", "namespace", namespace)
             plane.kubectl("create", "serviceaccount", "default", f"--namespace={namespace}")
@@ -43,8 +45,7 @@ class Thief:
         for node in "ab":
             made = self._post("nodes", {"kind": "Node", "metadata": {"name": f"node-{node}"}})
             self._node_uids[node] = made["metadata"]["uid"]
-            plugin = self.pod(DRIVER, f"plugin-{node}", f"node-{node}", account=NODE)
-            self.plugins[node] = plugin
+            self.plugins[node] = self.pod(DRIVER, f"plugin-{node}", f"node-{node}", account=NODE)
         for ref in (HELLO, OTHER, OF_B):
             self.write(ref)
         for name in ("page", "private"):
@@ -54,7 +55,6 @@ class Thief:
         self.of_b = self.pod(BOB, "db", "node-b", OF_B.name)
 
     def pod(self, namespace: str, name: str, node: str, *secrets: str, **options: Any) -> PodRef:
-        """Create a pod that is bound to a node."""
         content = pod_of(name, node, *secrets, **options)
         made = self._post(f"namespaces/{namespace}/pods", content)
         return PodRef(namespace, name, made["metadata"]["uid"])
@@ -79,14 +79,11 @@ class Thief:
         where = f"--namespace={namespace}"
         return self.plane.kubectl("create", "token", account, where, *flags, *bound).strip()
 
-    def kubelet(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """Do something with the kubelet's credential."""
+    def kubelet(self, *arguments: str, stdin: str = "") -> Done:
         kubeconfig = self.plane.kubeconfig_of(KUBELET)
         return self.plane.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
-    def plugin_token(
-        self, node: str, audience: str = AUDIENCE
-    ) -> "subprocess.CompletedProcess[str]":
+    def plugin_token(self, node: str, audience: str = AUDIENCE) -> Done:
         """Ask for the token of a node's plugin with the kubelet's credential."""
         plugin = self.plugins[node]
         bound = (f"--bound-object-name={plugin.name}", f"--bound-object-uid={plugin.uid}")

@@ -32,7 +32,6 @@ class UserNamespace:
     ) -> None:
         self.namespace = namespace
         self.plane = cluster.plane
-        self._cluster = cluster
         self._namespaces = namespaces
         self._store = KubernetesStore(cluster.client())
 
@@ -75,28 +74,19 @@ class UserNamespace:
     def is_final(self, name: str) -> bool:
         """Return True if the token is ready or lost, and companion and source say so."""
         grant, companion = self.grant(name), self.companion(name)
-        if (
-            grant is None
-            or companion is None
-            or grant.status not in FINAL_STATUSES
-            or grant.intent is not None
-        ):
+        if grant is None or companion is None or grant.intent is not None:
             return False
-        source_status = self.source(name).annotations.get(core_annotations.STATUS)
+        told = self.source(name).annotations.get(core_annotations.STATUS)
         current = companion.generation == grant.generation and companion.status is grant.status
-        return current and source_status == grant.status.value
+        return current and told == grant.status.value and grant.status in FINAL_STATUSES
 
     def companion(self, name: str) -> Companion | None:
         found = self._read(self._namespaces.tokens, SourceRef(self.namespace, name).companion)
         return None if found is None else Companion.from_secret(found)
 
     def is_mirrored(self, name: str) -> bool:
-        """Return True if the source contains the live document."""
-        source, grant = self.source(name), self.grant(name)
-        return (
-            grant is not None
-            and source.data[core_annotations.KEY_OAUTH] == grant.document.to_json()
-        )
+        mirror, grant = self.source(name).data[core_annotations.KEY_OAUTH], self.grant(name)
+        return grant is not None and mirror == grant.document.to_json()
 
     def refresh_repeatedly(self, name: str, times: int = 1) -> None:
         """Make the token due and wait for the new companion, `times` times."""
@@ -111,7 +101,6 @@ class UserNamespace:
             until(seen, f"{name} is refreshed")
 
     def make_due(self, name: str) -> None:
-        """Make the token due now."""
         until(lambda: self._is_made_due(name), f"{name} is due")
 
     def _is_made_due(self, name: str) -> bool:

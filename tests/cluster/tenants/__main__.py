@@ -16,11 +16,10 @@ import pytest
 
 from csidriver.demo import sandbox
 from tests.cluster.cluster import Cluster
-from tests.cluster.controlplane import PROGRAMS, ControlPlane
+from tests.cluster.controlplane import ControlPlane, is_missing
 from tests.cluster.tenants.measuring import Report
 from tests.cluster.tenants.node_run import NodeRun, NodeScale
 from tests.cluster.tenants.refresher_run import RefresherRun, Scale
-from tools.programs import find
 
 # The p99 of lateness in seconds, required of a machine with less load than this at the start.
 MOST_LATE, IDLE = 2.0, 1.0
@@ -44,8 +43,7 @@ def attack(scale: Scale, report: Report) -> None:
 
 def main(scale: Scale) -> int:
     """Run it at full size, and print the result."""
-    if missing := [name for name in PROGRAMS if find(name) is None]:
-        sys.stderr.write(f"{', '.join(missing)} missing; run `make tools`\n")
+    if is_missing():
         return 1
     load = os.getloadavg()[0]
     report = Report(most_late=MOST_LATE if load < IDLE else math.inf)

@@ -43,7 +43,6 @@ def quantile(samples: Sequence[float], share: float) -> float:
 
 
 def spread(samples: Sequence[float]) -> str:
-    """Describe samples in seconds."""
     p50, p99 = (quantile(samples, share) for share in (0.5, 0.99))
     return f"p50 {p50:.2f} s, p99 {p99:.2f} s, most {quantile(samples, 1.0):.2f} s"
 
