@@ -53,6 +53,7 @@ class BrokerRole:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 command("broker", *arguments, *flags), stdout=log, stderr=log
             )
+        page_of(self.log, "readyz")  # which waits for a slow start
         served = until(lambda: re.search(r"are served on port (\d+)", self.log.read_text("utf-8")))
         self.port = int(served[1])
         until(lambda: page_of(self.log, "readyz") == (200, "ok\n"))

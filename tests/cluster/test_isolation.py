@@ -318,6 +318,7 @@ def test_the_role_publishes_its_authority_and_serves(thief: Thief, stolen: str) 
     flags = ["--store", "kubernetes", "--listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0"]
     kubeconfig = str(plane.service_account(DRIVER, BROKER))
     with running("broker", *flags, "--kubeconfig", kubeconfig) as (process, log):
+        page_of(log, "readyz")  # which waits for a slow start
         served = until(lambda: re.search(r"are served on port (\d+)", log.read_text("utf-8")))
         path = f"/api/v1/namespaces/{DRIVER}/configmaps/{BROKER_CA}"
         authority = until(lambda: plane.api("GET", path).get("data", {}).get("ca.crt"))

@@ -13,7 +13,7 @@ from csidriver.demo.presentation_log import Outcome
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.user_namespace import UserNamespace
-from tests.processes import running
+from tests.processes import page_of, running
 from tests.refresher.bench import Bench, until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
@@ -44,6 +44,7 @@ def served(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with Bench(folder) as bench:
         flags = cluster.refresher_flags(bench.issuers, folder / "spool")
         with running("refresher", *flags) as (_, log):
+            until(lambda: page_of(log, "readyz")[0] == 200)
             yield Served(UserNamespace(cluster, NS), bench)
             assert "Traceback" not in log.read_text("utf-8")
 

@@ -39,6 +39,7 @@ def asked(cluster: Cluster) -> Iterator[WebhookCluster]:
     flags += ["--listen", "127.0.0.1:0", "--webhook-listen", "127.0.0.1:0"]
     try:
         with running("webhook", *flags) as (process, log):
+            page_of(log, "readyz")  # which waits for a slow start
             found = until(lambda: PORT.search(log.read_text(encoding="utf-8")), "it listens")
             until(lambda: "does not exist" in page_of(log, "readyz")[1], "it looks for it")
             webhook_cluster.register(int(found[1]))
