@@ -26,7 +26,7 @@ from tests.processes import metrics_of, running
 from tests.refresher.bench import until
 
 HOSTILE, VICTIM = "mallory", "victim"
-PATIENCE = 600.0
+PATIENCE = 1200.0
 # Seconds; etcd is then told to forget old versions of the Secrets, too.
 REPORT_PERIOD = 15
 
