@@ -129,7 +129,7 @@ class KillableRefresher:
 
     def wait_until_killed(self) -> None:
         """Wait until the process has ended by SIGKILL."""
-        assert select.select([self._pidfd], [], [], 30)[0], f"it does not die:\n{self.log()}"
+        assert select.select([self._pidfd], [], [], 120)[0], f"it does not die:\n{self.log()}"
         status = self._setup.fork_server.request(wait=self._pid)
         os.close(self._pidfd)
         self._pid, self._pidfd = 0, -1
@@ -155,7 +155,7 @@ class KillableRefresher:
             return is_lost or (grant.live_hash != self.live_hash and self.user.is_mirrored(NAME))
 
         # Many cases wait at the same time: frequent requests would slow the refreshers.
-        until(is_done, f"an end, see {self._log}", 60.0, pause=0.3)
+        until(is_done, f"an end, see {self._log}", 300.0, pause=0.3)
 
     def grant(self) -> Grant | None:
         return self.user.grant(NAME)

@@ -19,7 +19,7 @@ from tests.cluster.broker_role import BrokerRole, create_namespace, create_pod
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.user_namespace import UserNamespace
-from tests.processes import running
+from tests.processes import page_of, running
 from tests.refresher.bench import Bench, manifest, until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
@@ -71,7 +71,8 @@ def test_a_later_namespace_gets_nothing_of_an_earlier_one(cluster: Cluster, tmp_
         flags = cluster.refresher_flags(bench.issuers, tmp_path / "spool")
         cluster.reset_namespaces(*(act.__name__.replace("_", "-") for act in OWNERS))
         handovers = [start(cluster, bench, act) for act in OWNERS]
-        with running("refresher", *flags):
+        with running("refresher", *flags) as (_, log):
+            until(lambda: page_of(log, "readyz")[0] == 200)
             until(lambda: all(h.user.generation(NAME) == 2 for h in handovers))
             until(lambda: all(h.user.is_mirrored(NAME) for h in handovers))
         earlier = [grant(h) for h in handovers]
@@ -82,6 +83,7 @@ def test_a_later_namespace_gets_nothing_of_an_earlier_one(cluster: Cluster, tmp_
             for handover in handovers:
                 refuse_to_node(broker, handover)
         with running("refresher", *flags) as (_, log):
+            until(lambda: page_of(log, "readyz")[0] == 200)
             for handover, (access, refresh) in zip(handovers, earlier, strict=True):
                 until(partial(handover.withholds, access), "it is withheld")
                 assert refresh not in handover.given()
