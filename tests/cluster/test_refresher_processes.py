@@ -61,7 +61,7 @@ def test_the_standby_goes_on_and_no_token_is_presented_twice(
 ) -> None:
     """A stopped process releases its Lease, so that the next one need not wait."""
     first, first_log = replicas.start("first", term=term)
-    until(lambda: leads(first_log))
+    until(lambda: leads(first_log), "the first leads", 60.0)
     replicas.seed("hello")
     _, log = replicas.start("second", term=term)
     until(lambda: page_of(log, "readyz") == (200, "ok\n"), "who stands by is ready")
@@ -79,7 +79,7 @@ def test_the_standby_goes_on_and_no_token_is_presented_twice(
 @pytest.mark.parametrize("spool", ["another", "one"])
 def test_two_of_one_name_do_not_work_at_once(replicas: Replicas, spool: str) -> None:
     first, first_log = replicas.start("same", "one")
-    until(lambda: leads(first_log))
+    until(lambda: leads(first_log), "the first leads", 60.0)
     _, second_log = replicas.start("same", spool)
 
     def stands_by() -> bool:
