@@ -1,8 +1,7 @@
 """HTTP client of the API server: a typed interface to the connections of the `kubernetes` package.
 
-Requests through its own methods would take a quarter more CPU. Bodies are JSON, there are no models.
-No foreign exception leaves this module or stays attached to ours, because it may contain a body or
-a header.
+Its own methods would take a quarter more CPU. Bodies are JSON, there are no models. No foreign
+exception leaves this module or stays attached to ours, because it may contain a body or a header.
 """
 
 import contextlib
