@@ -91,18 +91,27 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
         except (NoIssuer, InvalidSecret) as error:
             override = StatusOverride.of_error(error, blocks=True)
         else:
-            try:
-                send_if_due = request_if_due if repeats else refresh_if_due
-                state = yield from send_if_due(state, issuer, context)
-            except (SpoolFailed, StoreRefused):
-                # Nothing can be sent or stored, but the status must not become a lie. The spool
-                # may have a reply that is newer than the entry that was to be cleared.
-                state = yield from _with_status_due(replace(state, spooled=False), issuer)
-                yield from store_companion_and_mirror(state, context, override)
-                raise
-            if state.grant_stale:
-                return (yield from _restart(state))
-            state = yield from _with_status_due(state, issuer)
+            return (yield from _send_and_store(state, override, issuer, context))
+    return (yield from store_companion_and_mirror(state, context, override))
+
+
+def _send_and_store(
+    state: TokenState, override: StatusOverride | None, issuer: Issuer, context: RefreshContext
+) -> Effects[TokenState]:
+    """Send a token request if it is due, then write companion and mirror."""
+    repeats = state.grant is not None and state.grant.grant_type.is_repeatable
+    send_if_due = request_if_due if repeats else refresh_if_due
+    try:
+        state = yield from send_if_due(state, issuer, context)
+    except (SpoolFailed, StoreRefused):
+        # Nothing can be sent or stored, but the status must not become a lie. The spool may have a
+        # reply that is newer than the entry that was to be cleared.
+        state = yield from _with_status_due(replace(state, spooled=False), issuer)
+        yield from store_companion_and_mirror(state, context, override)
+        raise
+    if state.grant_stale:
+        return (yield from _restart(state))
+    state = yield from _with_status_due(state, issuer)
     return (yield from store_companion_and_mirror(state, context, override))
 
 
