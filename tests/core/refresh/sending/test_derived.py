@@ -286,6 +286,12 @@ class TestDeletion:
 
 
 class TestDepth:
+    def test_a_token_is_not_its_own_login(self, cluster: VirtualCluster) -> None:
+        put_derived(cluster, login=REF.name)
+        process(cluster).reconcile()
+        assert cluster.status() == "Misconfigured"
+        assert forms(cluster) == []
+
     def test_two_do_not_wait_for_each_other(self, cluster: VirtualCluster) -> None:
         put_derived(cluster)
         cluster.put({}, LOGIN, grant_type="token-exchange", login=REF.name)
