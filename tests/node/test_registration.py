@@ -1,6 +1,7 @@
 from typing import Any
 
 import grpc
+import grpc_testing
 import pytest
 
 from csidriver._proto import pluginregistration_pb2 as registration_pb2
@@ -64,21 +65,30 @@ def test_what_kubelet_says_is_one_short_line_of_the_log(
 
 def test_a_new_socket_keeps_the_reason_of_a_refusal_but_no_registration() -> None:
     states: list[bool] = []
-    service = RegistrationService("/host/csi.sock", states.append)
-    context: Any = None
-    info = service.GetInfo(registration_pb2.InfoRequest(), context)
-    assert info == registration_pb2.PluginInfo(
+    servicer = RegistrationService("/host/csi.sock", states.append)
+    service = registration_pb2.DESCRIPTOR.services_by_name["Registration"]
+    server = grpc_testing.server_from_dictionary(
+        {service: servicer}, grpc_testing.strict_fake_time(0.0)
+    )
+
+    def call(method: str, request: Any) -> Any:
+        rpc = server.invoke_unary_unary(service.methods_by_name[method], (), request, None)
+        reply, _, code, _ = rpc.termination()
+        assert code is grpc.StatusCode.OK
+        return reply
+
+    assert call("GetInfo", registration_pb2.InfoRequest()) == registration_pb2.PluginInfo(
         type="CSIPlugin", name=DRIVER, endpoint="/host/csi.sock", supported_versions=["1.0.0"]
     )
-    (unregistered,) = service.problems
+    (unregistered,) = servicer.problems
     status = registration_pb2.RegistrationStatus
-    service.NotifyRegistrationStatus(status(plugin_registered=True), context)
-    assert service.problems == []
-    service.reset()
-    assert service.problems == [unregistered]
-    service.NotifyRegistrationStatus(status(error="no room"), context)
-    refused = [service.refused]
-    service.reset()
-    assert "no room" in service.problems[0]
-    assert [*refused, service.refused] == [True, False]
+    call("NotifyRegistrationStatus", status(plugin_registered=True))
+    assert servicer.problems == []
+    servicer.reset()
+    assert servicer.problems == [unregistered]
+    call("NotifyRegistrationStatus", status(error="no room"))
+    refused = [servicer.refused]
+    servicer.reset()
+    assert "no room" in servicer.problems[0]
+    assert [*refused, servicer.refused] == [True, False]
     assert states == [True, False, False]
