@@ -33,16 +33,6 @@ def test_a_dead_issuer_is_probed_and_nobody_sends(silence: TokenResponse) -> Non
     assert bench.state() is BreakerState.CLOSED
 
 
-def test_a_trial_that_fails_opens_it_again() -> None:
-    bench = LimiterBench()
-    bench.open_breaker()
-    bench.now += 10.0
-    assert bench.acquire(5).probe
-    bench.limiter.record_probe(bench.issuer, alive=True)
-    bench.request(5, NO_ANSWER)
-    assert bench.state() is BreakerState.OPEN
-
-
 def test_one_token_does_not_kill_an_issuer() -> None:
     bench = LimiterBench()
     for _ in range(20):

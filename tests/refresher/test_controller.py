@@ -1,11 +1,8 @@
 """A whole refresher over files and HTTP."""
 
 import contextlib
-import itertools
-import logging
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +10,6 @@ import pytest
 import yaml
 
 from csidriver.adapters.clock import SystemClock
-from csidriver.adapters.directory import DirectoryStore
-from csidriver.adapters.issuer_files import IssuerFiles
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
@@ -22,11 +17,11 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.refresh import grant_secret
 from csidriver.core.refresh.schedule import RequestTimeouts
-from csidriver.refresher import controller
-from tests.issuer.faults import Hold, StatusReply
+from csidriver.errors import StoreUnavailable
+from tests.issuer.faults import Hold
 from tests.issuer.policy import Policy
+from tests.refresher import token_states
 from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, Build, commits, manifest, until
 
 # Seconds: less than the 15 that a request without an answer lasts.
@@ -54,18 +49,6 @@ def test_an_annotated_secret_becomes_ready_and_gets_a_companion(build: Build) ->
     assert until(event.exists)
 
 
-def test_no_token_costs_a_look_at_the_files_of_issuers(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(controller, "CONFIG_POLL_SECONDS", TIMEOUT)
-    looks, current = itertools.count(), IssuerFiles.current
-    monkeypatch.setattr(IssuerFiles, "current", lambda files: (next(looks), current(files))[1])
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    assert next(looks) == 1
-
-
 def test_tokens_are_replaced_before_they_expire(build: Build) -> None:
     bench = build(Policy(lifetime=6.0))
     bench.apply("hello", bench.issuer.seed("my-app"))
@@ -75,28 +58,6 @@ def test_tokens_are_replaced_before_they_expire(build: Build) -> None:
     assert second.issued_at < first.expires_at
     assert second.document.refresh_token != first.document.refresh_token
     assert bench.issuer.max_presentations() == 1
-
-
-def test_an_edit_is_not_counted_as_the_refresh_of_another_process(build: Build) -> None:
-    bench = build()
-    bench.configure(bench.entry(params={"tenant": "first"}, allowedParams=["scope"]))
-    robot = manifest("robot", "", document="{}", **{"grant-type": "client_credentials"})
-    bench.store.apply(robot, NAMESPACE)
-    until(lambda: bench.refreshed("robot"))
-    bench.stop()
-    ref = SourceRef(NAMESPACE, "robot")
-    stored = bench.store.get_secret(core_names.DRIVER_NAMESPACE, ref.grant)
-    assert stored is not None
-    before = replace(bench.grant("robot"), adopted_at=1.0)
-    bench.store.patch_secret(stored, grant_secret.to_patch(before))
-    bench.issuer.add_faults(StatusReply(400, b'{"error":"invalid_request"}'))
-    bench.start()
-    robot["metadata"]["annotations"][annotations.SCOPE] = "read"
-    bench.store.apply(robot, NAMESPACE)
-    until(lambda: bench.status("robot") == "Misconfigured")
-    bench.stop()
-    races = "oauth2_csi_refresher_races_total"
-    assert bench.registry.get_sample_value(races, {"outcome": "adopted"}) == 0
 
 
 def test_a_corrected_issuers_file_lets_a_misconfigured_secret_recover(build: Build) -> None:
@@ -129,58 +90,39 @@ def test_a_poisoned_secret_delays_nobody(build: Build) -> None:
     assert bench.outcomes() == ["rotated", "rotated"], "nothing is presented for a damaged grant"
 
 
-def test_a_source_that_went_while_nobody_watched_is_not_refreshed(build: Build) -> None:
-    bench = build(Policy(lifetime=12.0))
+def test_a_watch_that_breaks_is_followed_by_one_that_tells_what_was_missed(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
-    with store_away(bench) as away:
-        due = due_below(away)
-        (away / NAMESPACE / "secret.hello.yaml").unlink()
-    bench.apply("clock", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("clock"))
-    until(lambda: bench.grant("clock").issued_at > due + 0.5, "another one was refreshed later")
-    gone = bench.issuer.presentations()[0].successor_hash
-    assert gone not in {row.token_hash for row in bench.issuer.presentations()}
+    settled(bench, "hello")
+
+    def breaks(_change: SecretChange) -> bool:
+        bench.backend.deaf = lambda _change: False
+        raise StoreUnavailable("the test says so")
+
+    bench.backend.deaf = breaks
+    bench.store.remove("Secret", NAMESPACE, "hello")
+
+    def withheld() -> bool:
+        companion = bench.companion("hello")
+        return companion is not None and companion.annotations[annotations.STATUS] == "Invalid"
+
+    until(withheld, "nodes learn that the source is gone")
+    assert "cannot watch Secrets: the test says so" in caplog.text
 
 
-def due_below(root: Path) -> float:
-    """When the grant of `hello` in this store is to be refreshed next."""
-    name = SourceRef(NAMESPACE, "hello").grant
-    secret = DirectoryStore(root).get_secret(core_names.DRIVER_NAMESPACE, name)
-    assert secret is not None
-    due = grant_secret.from_secret(secret).next_refresh
-    assert due is not None
-    return due
-
-
-@contextlib.contextmanager
-def store_away(bench: Bench) -> Iterator[Path]:
-    """The store is out of reach, and the refresher has noticed; yields where it is meanwhile."""
-    away = bench.root.with_name("away")
-    logger, noticed = logging.getLogger("csidriver.refresher.controller"), threading.Event()
-    handler = Watching(noticed)
-    logger.addHandler(handler)
-    bench.root.rename(away)
-    bench.root.write_text("no folder", encoding="ascii")
-    try:
-        assert noticed.wait(TIMEOUT), "trouble is told"
-        yield away
-    finally:
-        logger.removeHandler(handler)
-        bench.root.unlink()
-        away.rename(bench.root)
-
-
-class Watching(logging.Handler):
-    """Sets an event at the first record."""
-
-    def __init__(self, event: threading.Event) -> None:
-        super().__init__(logging.WARNING)
-        self._event = event
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "cannot watch" in record.getMessage():
-            self._event.set()
+def test_only_a_refresh_by_another_process_is_a_race(build: Build) -> None:
+    bench = build()
+    controller, before = bench.new_controller(lambda: True), token_states.known()
+    held = token_states.grant()
+    refreshed = replace(held, generation=held.generation + 1)
+    edited = replace(refreshed, adopted_at=held.adopted_at + 1)
+    for after in (refreshed, held, edited, None):
+        runner = controller._interpreter.runner()
+        controller._count_adopted(before, replace(before, grant=after), runner)
+    races = "oauth2_csi_refresher_races_total"
+    assert bench.registry.get_sample_value(races, {"outcome": "adopted"}) == 1
 
 
 def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build) -> None:
@@ -326,28 +268,6 @@ def test_a_namespace_with_many_due_tokens_delays_no_other_namespace(build: Build
         queue.add_at(SourceRef(name, f"token-{name}-{queue._pushes}"), queue._pushes)
     first = [queue.get(), queue.get()]
     assert [ref and ref.namespace for ref in first] == ["evil", "victim"]
-
-
-def test_slow_issuers_hold_no_workers(tmp_path: Path) -> None:
-    """Each token request gets no answer after BRIEF, though it is listened to for longer."""
-    with Bench(tmp_path) as bench, contextlib.ExitStack() as sockets:
-        bench.timeouts = RequestTimeouts(BRIEF)
-        slow = []
-        for name in ("slow-0", "slow-1"):
-            listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}/token"
-            slow.append({"name": name, "tokenEndpoint": url, "internal": True})
-        bench.configure(bench.entry(), *slow)
-        bench.start()
-        names = [f"stuck-{number}" for number in range(6)]
-        for name in names:
-            bench.apply(name, bench.issuer.seed("my-app"), issuer=f"slow-{int(name[-1]) % 2}")
-        until(lambda: all(bench.status(name) == "Uncertain" for name in names), timeout=SOON)
-        threads = [thread.name for thread in threading.enumerate()]
-        assert [threads.count(f"request to slow-{number}") for number in range(2)] == [3, 3]
-        bench.timeouts = RequestTimeouts()
-        bench.apply("hello", bench.issuer.seed("my-app"))
-        until(lambda: bench.refreshed("hello"), timeout=SOON)
 
 
 def test_a_backend_that_takes_no_outcomes_holds_up_no_other_token(build: Build) -> None:

@@ -13,14 +13,6 @@ from tests.core.refresh.grants import ADOPTED
 A, B, C = (SourceRef("ns", name) for name in "abc")
 
 
-def test_tokens_that_share_a_hash_are_found() -> None:
-    index = DuplicateIndex()
-    index.find_and_update(A, 1.0, ["x", "y"])
-    index.find_and_update(B, 2.0, ["z"])
-    assert index.find_and_update(C, 3.0, ["y", "z", "c"]) == (Duplicate(1.0, A), Duplicate(2.0, B))
-    assert index.find_and_update(A, 1.0, ["x"]) == ()
-
-
 def test_hashes_that_were_replaced_are_forgotten() -> None:
     index = DuplicateIndex()
     for ref in (A, B, C):
@@ -58,14 +50,6 @@ def test_a_namespace_gets_so_many_and_no_more() -> None:
     assert index.find_and_update(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
     index.remove(A)
     assert index.reserve(C, 2)
-
-
-def test_those_that_are_there_stay_when_there_are_too_many() -> None:
-    index = DuplicateIndex()
-    for ref in (A, B):
-        index.find_and_update(ref, 1.0, ["x"])
-    assert index.reserve(A, 1)
-    assert not index.reserve(C, 1)
 
 
 def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:

@@ -15,17 +15,7 @@ from tests.refresher.limiter_bench import (
     SEND_NOW,
     LimiterBench,
     drain,
-    ref,
 )
-
-
-def test_many_tokens_are_served_one_by_one_in_their_order() -> None:
-    bench = LimiterBench()
-    tokens = secrets("physics", 2000)
-    served = drain(bench, tokens)
-    assert [token for _, token in served] == tokens
-    assert served[-1][0] - 1000.0 == pytest.approx(2000 / 50, rel=0.01)
-    assert bench.asked <= 4000, "nobody asked in vain"
 
 
 @settings(max_examples=40, deadline=None)
@@ -82,16 +72,6 @@ def test_who_comes_too_late_in_its_turn_keeps_its_place() -> None:
     assert 0 < waits.count(0) <= 12
     bench.now += 0.1
     assert bench.call() in called
-
-
-def test_a_slot_that_is_given_back_is_free() -> None:
-    bench = LimiterBench(in_flight=1, rate=1000.0)
-    assert bench.wait(0) == 0
-    assert bench.wait(1) > 0
-    bench.limiter.release(bench.issuer, ref(0), ANN)
-    bench.now += 0.01
-    assert bench.call() == "token-1"
-    assert bench.wait(1) == 0
 
 
 def throttle(bench: LimiterBench, number: int, seconds: float, namespace: str) -> None:

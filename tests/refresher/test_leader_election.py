@@ -8,7 +8,7 @@ import pytest
 
 from csidriver.config import LeaseTimings
 from csidriver.core.kubernetes.lease import LeaseRecord
-from csidriver.errors import InvalidSettings, StoreConflict, StoreRefused, StoreUnavailable
+from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
 from csidriver.refresher.leader_election import LeaderElector, LeaseLock
 
 TERM = LeaseTimings(16.0, 4.0)
@@ -126,13 +126,6 @@ def test_a_standby_has_its_own_work_while_another_leads_and_the_backend_answers(
     assert began == [at for at in halves if not 10.0 <= at < 20.0]
 
 
-def test_a_standby_stops_without_having_worked(bench: ElectorBench) -> None:
-    bench.lock.free = False
-    bench.clock.plan(30.0, bench.stop.set)
-    bench.run()
-    assert (bench.spans, bench.changes, bench.lock.released.is_set()) == ([], [], False)
-
-
 def test_the_lock_is_released_before_what_was_begun_is_finished(bench: ElectorBench) -> None:
     """So the standby starts at once, and not only after everything in flight."""
 
@@ -219,19 +212,6 @@ def test_work_that_fails_releases_the_lock(bench: ElectorBench) -> None:
         bench.run(work)
     assert bench.lock.released.is_set()
     assert bench.changes == [True, False]
-
-
-def test_a_standby_that_cannot_read_the_lock_is_not_ready(bench: ElectorBench) -> None:
-    bench.lock.error = StoreUnavailable("away")
-    bench.clock.plan(10.0, bench.stop.set)
-    bench.run()
-    assert bench.elector.ready() == ["cannot renew leadership: away"]
-
-
-def test_a_term_leaves_room_for_a_failed_renewal() -> None:
-    with pytest.raises(InvalidSettings):
-        LeaseTimings(15.0, 7.6)
-    assert LeaseTimings(15.0, 7.5).renew_deadline == 7.5
 
 
 class FakeLeaseStore:
@@ -327,18 +307,6 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_ours(
     with pytest.raises(StoreUnavailable):
         ours.release()
     assert theirs.acquire()
-
-
-def test_the_loser_of_a_race_stands_by(lease_store: FakeLeaseStore, clock: Clock) -> None:
-    class Late(FakeLeaseStore):
-        def read(self) -> None:
-            return None
-
-    late = Late()
-    late.write(LeaseRecord("them", 15.0))
-    assert not LeaseLock(late, "us", TERM, clock).acquire()
-    assert holder(late) == "them"
-    assert lease_store.stored is None
 
 
 def test_a_change_by_an_administrator_costs_nothing(

@@ -1,5 +1,4 @@
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -36,14 +35,6 @@ def test_another_process_reads_what_was_written(folder: Path, reply: TokenDocume
     assert Spool(folder).read(SourceRef("ns", "other")) is None
 
 
-def test_a_later_entry_replaces_an_earlier_one(folder: Path) -> None:
-    spool = Spool(folder)
-    spool.write(REF, SpoolEntry("nonce", 1.0, REPLY))
-    spool.write(REF, SpoolEntry("next", 2.0, None))
-    assert spool.read(REF) == SpoolEntry("next", 2.0, None)
-    assert [file.name for file in folder.iterdir()] == [path(folder).name]
-
-
 def test_only_the_owner_may_look(folder: Path) -> None:
     Spool(folder).write(REF, SpoolEntry("nonce", 1.0, REPLY))
     assert stat.S_IMODE(path(folder).stat().st_mode) == 0o600
@@ -58,15 +49,6 @@ def test_clearing_forgets_and_may_be_repeated(folder: Path) -> None:
         spool.clear(REF)
     assert spool.read(REF) is None
     assert list(folder.iterdir()) == []
-
-
-def test_a_draft_of_a_dead_process_is_in_nobodys_way(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    path(folder).with_suffix(".draft").write_text('{"nonce": "half', encoding="utf-8")
-    spool = Spool(folder)
-    assert spool.read(REF) is None
-    spool.write(REF, SpoolEntry("nonce", 1.0, None))
-    assert spool.read(REF) == SpoolEntry("nonce", 1.0, None)
 
 
 def test_a_symlink_is_not_followed(folder: Path, tmp_path: Path) -> None:
@@ -86,10 +68,9 @@ def test_a_symlink_is_not_followed(folder: Path, tmp_path: Path) -> None:
         '{"nonce": "planted"}',
         '{"nonce": "planted", "sentAt": "planted", "reply": null}',
         '{"nonce": "planted", "sentAt": 1, "reply": "{planted"}',
-        json.dumps({"nonce": "n", "sentAt": 1, "reply": '{"planted": "\ud800"}'}),
         b"\xff\xfe",
     ],
-    ids=["no object", "keys", "number", "reply", "Unicode", "UTF-8"],
+    ids=["no object", "keys", "number", "reply", "UTF-8"],
 )
 def test_a_damaged_entry_is_a_failure_that_quotes_nothing(
     folder: Path, content: str | bytes
@@ -104,12 +85,16 @@ def test_a_damaged_entry_is_a_failure_that_quotes_nothing(
 def test_a_folder_that_cannot_be_used_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="ascii")
     spool = Spool(tmp_path / "file")
-    with pytest.raises(SpoolFailed):
-        spool.write(REF, SpoolEntry("nonce", 1.0, None))
-    with pytest.raises(SpoolFailed):
-        spool.read(REF)
-    with pytest.raises(SpoolFailed):
-        spool.clear(REF)
+    calls: list[Callable[[], object]] = [
+        lambda: spool.write(REF, SpoolEntry("nonce", 1.0, None)),
+        lambda: spool.read(REF),
+        lambda: spool.clear(REF),
+        SpoolLock(tmp_path / "file").folder_id,
+        SpoolLock(tmp_path / "file").acquire,
+    ]
+    for call in calls:
+        with pytest.raises(SpoolFailed, match="file"):
+            call()
 
 
 SENT = SpoolEntry("nonce", 1.0, None, "hash")
@@ -192,12 +177,3 @@ def test_one_at_a_time_works_with_a_folder(tmp_path: Path) -> None:
     first.release()
     assert second.acquire()
     assert not first.acquire()
-
-
-@pytest.mark.parametrize("call", [SpoolLock.folder_id, SpoolLock.acquire])
-def test_a_folder_that_is_none_is_an_error(
-    tmp_path: Path, call: Callable[[SpoolLock], object]
-) -> None:
-    (tmp_path / "file").write_text("", encoding="ascii")
-    with pytest.raises(SpoolFailed, match="file"):
-        call(SpoolLock(tmp_path / "file"))

@@ -5,7 +5,6 @@ import pytest
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
-from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.state import TokenState
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
@@ -160,14 +159,6 @@ def test_the_summary_finds_the_first_login_that_ends_for_good() -> None:
         held = replace(held, refresh_renewed=renewed)
         cache.restore(replace(known(), ref=ref, grant=held))
     assert cache.summary(100.0).login_ends == {"demo": 70.0}
-
-
-def test_the_live_document_may_have_other_spaces() -> None:
-    text, _ = TokenDocument.parse(Sensitive(TEXT))
-    assert text.to_json().reveal() == TEXT
-    spaced = compact(replace(known(), source=source(f" {TEXT} ")))
-    assert spaced.source_data_omitted
-    assert not spaced.source_data_dropped
 
 
 LOGIN = SourceRef("ns", "login")

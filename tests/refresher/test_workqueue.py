@@ -37,33 +37,6 @@ def test_keys_come_in_the_order_they_are_due() -> None:
     assert [queue.get() for _ in range(4)] == ["a", "b", "b2", "c"]
 
 
-def test_an_earlier_instant_wins_whichever_came_first() -> None:
-    hands = Hands()
-    queue: WorkQueue[str] = WorkQueue(hands)
-    for first, second in ((90.0, 500.0), (500.0, 90.0)):
-        queue.add_at("key", first)
-        queue.add_at("key", second)
-        assert queue.get() == "key"
-        queue.done("key")
-        hands.at = 1000.0
-        queue.add_at("sentinel", 1000.0)
-        assert queue.get() == "sentinel", "the later instant is forgotten"
-        queue.done("sentinel")
-        hands.at = 100.0
-
-
-def test_a_put_wakes_whoever_waits_for_a_later_one() -> None:
-    queue: WorkQueue[str] = WorkQueue(time.monotonic)
-    queue.add_at("late", time.monotonic() + 3600)
-    taken: list[str | None] = []
-    thread = in_thread(lambda: taken.append(queue.get()))
-    began = time.monotonic()
-    queue.add_at("now", time.monotonic())
-    thread.join(PATIENCE)
-    assert taken == ["now"]
-    assert time.monotonic() - began < SOON
-
-
 def test_a_key_is_with_one_worker_at_a_time_and_a_put_meanwhile_is_not_lost() -> None:
     queue: WorkQueue[str] = WorkQueue(Hands())
     queue.add_at("key", 1.0)
@@ -168,28 +141,6 @@ def test_a_key_whose_turn_it_is_does_not_wait_for_its_time() -> None:
         queue.done(key)
     queue.add_at("later", 500.0, "a")
     assert queue._pop() == (None, 7.0)
-
-
-def test_a_key_that_changes_its_lane_is_handed_out_once() -> None:
-    hands = Hands()
-    queue: WorkQueue[str] = WorkQueue(hands)
-    queue.add_at("key", 1.0)
-    queue.add_at("key", 2.0, "issuer")
-    assert taken(queue, 5) == ["key"]
-    queue.done("key")
-    hands.at = 1000.0
-    assert taken(queue, 5) == []
-
-
-def test_a_key_in_hand_is_not_handed_out_by_an_entry_that_was_left_behind() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands())
-    queue.add_at("key", 5.0)
-    queue.add_at("key", 3.0)
-    assert taken(queue, 1) == ["key"]
-    queue.add_at("key", 5.0)
-    assert taken(queue, 1) == []
-    queue.done("key")
-    assert taken(queue, 2) == ["key"]
 
 
 def test_how_late_the_queue_is() -> None:
