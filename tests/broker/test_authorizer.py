@@ -62,22 +62,11 @@ def test_a_denial_is_that_of_the_api_server_itself(
     assert reason(authorizer, REQUEST) is Denial.POD_ABSENT
 
 
-def test_a_request_without_valid_names_reads_nothing(
+def test_the_token_tells_the_node_and_at_an_older_api_server_the_plugins_pod_does(
     cluster: FakeCluster, authorizer: Authorizer
 ) -> None:
-    bad = AccessRequest(PodRef("../x", "web", "u-1"), "hello-token")
-    assert reason(authorizer, bad) is Denial.INVALID_REQUEST
-    assert cluster.reads == []
-
-
-def test_the_token_tells_the_node(cluster: FakeCluster, authorizer: Authorizer) -> None:
     assert authorizer.node_of_token(TOKEN) == "node-a"
     assert cluster.reads == ["review"]
-
-
-def test_an_older_api_server_tells_it_by_the_plugins_pod(
-    cluster: FakeCluster, authorizer: Authorizer
-) -> None:
     cluster.reviews["of-a"] = review("")
     with pytest.raises(Denied) as denied:
         authorizer.node_of_token(TOKEN)

@@ -38,8 +38,7 @@ def watch(cluster: FakeCluster, follow: Callable[[Companions], Awaitable[None]])
         loop = asyncio.get_running_loop()
         watching = loop.run_in_executor(None, companions.run, loop, stop)
         try:
-            if not cluster.down:
-                assert await asyncio.to_thread(companions.listed.wait, PATIENCE)
+            assert await asyncio.to_thread(companions.listed.wait, PATIENCE)
             await asyncio.wait_for(follow(companions), PATIENCE)
         finally:
             stop.set()
@@ -54,34 +53,22 @@ def test_each_change_is_offered_without_a_read() -> None:
 
     async def follow(companions: Companions) -> None:
         hello, other = Follower(companions, HELLO), Follower(companions, OTHER)
+        ended = Follower(companions, HELLO)
         assert (hello.offered, other.offered, len(companions)) == ([1], [0], 1)
+        ended.end()
         cluster.write(companion(2))
         await hello.until(2)
         cluster.write(companion(7, OTHER))
         await other.until(7)
         cluster.delete(HELLO)
         await hello.until(0)
-        assert (hello.offered, other.offered) == ([1, 2, 0], [0, 7])
-
-    watch(cluster, follow)
-    assert cluster.reads == ["watch"]
-
-
-def test_those_who_follow_a_companion_share_its_state_until_they_end() -> None:
-    cluster = FakeCluster()
-
-    async def follow(companions: Companions) -> None:
-        one, two = Follower(companions, HELLO), Follower(companions, HELLO)
-        cluster.write(companion(1))
-        await two.until(1)
-        one.end()
-        cluster.write(companion(2))
-        await two.until(2)
-        two.end()
-        assert (one.offered, two.offered) == ([0, 1], [0, 1, 2])
+        assert (hello.offered, other.offered, ended.offered) == ([1, 2, 0], [0, 7], [1])
+        hello.end()
+        other.end()
         assert companions._followers == {}
 
     watch(cluster, follow)
+    assert cluster.reads == ["watch"]
 
 
 def test_after_an_outage_only_what_has_changed_is_offered() -> None:
@@ -100,20 +87,5 @@ def test_after_an_outage_only_what_has_changed_is_offered() -> None:
         await hello.until(2)
         await other.until(0)
         assert third.offered == [1]
-
-    watch(cluster, follow)
-
-
-def test_the_watch_begins_when_the_backend_answers() -> None:
-    cluster = FakeCluster()
-    cluster.down = True
-    cluster.write(companion(1))
-
-    async def follow(companions: Companions) -> None:
-        hello = Follower(companions, HELLO)
-        assert not companions.listed.wait(0.05)
-        cluster.down = False
-        await hello.until(1)
-        assert companions.listed.wait(PATIENCE)
 
     watch(cluster, follow)

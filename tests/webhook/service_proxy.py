@@ -3,43 +3,29 @@
 import contextlib
 import itertools
 import socket
+import socketserver
 import threading
 
 
-class ServiceProxy:
+class ServiceProxy(socketserver.ThreadingTCPServer):
     """Passes bytes on, on loopback; `ports` are those of the replicas, and may change."""
 
+    daemon_threads = True
+    request_queue_size = 128
+
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Forwarder)
         self.ports: list[int] = []
+        self.port: int = self.server_address[1]
         self._turn = itertools.count()
-        self._forwarders: list[_Forwarder] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
-        """End, with all connections."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-        for carrier in self._forwarders:
-            carrier.abort()
-            carrier.join()
+        self.shutdown()
+        self.server_close()
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = self._connected()
-                if server is None:
-                    client.close()
-                    continue
-                self._forwarders.append(_Forwarder(client, server))
-                self._forwarders[-1].start()
-
-    def _connected(self) -> socket.socket | None:
+    def connect(self) -> socket.socket | None:
+        """Return a connection to the next replica that takes one."""
         ports, turn = self.ports, next(self._turn)
         for offset in range(len(ports)):
             with contextlib.suppress(OSError):
@@ -47,29 +33,27 @@ class ServiceProxy:
         return None
 
 
-class _Forwarder(threading.Thread):
+class _Forwarder(socketserver.BaseRequestHandler):
     """One connection, both ways."""
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
-        super().__init__(daemon=True)
-        self._ends = client, server
+    server: ServiceProxy
+    request: socket.socket
 
-    def run(self) -> None:
-        client, server = self._ends
-        back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
-        back.start()
-        self._pass_on(client, server)
-        back.join()
-        for end in self._ends:
-            end.close()
+    def handle(self) -> None:
+        replica = self.server.connect()
+        if replica is not None:
+            with replica:
+                back = threading.Thread(target=_pass_on, args=(replica, self.request), daemon=True)
+                back.start()
+                _pass_on(self.request, replica)
+                back.join()
 
-    def abort(self) -> None:
-        for end in self._ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes until one of the two has ended, then end both."""
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(65536):
+            target.sendall(chunk)
+    for end in (source, target):
         with contextlib.suppress(OSError):
-            while chunk := source.recv(65536):
-                target.sendall(chunk)
-        self.abort()
+            end.shutdown(socket.SHUT_RDWR)

@@ -1,11 +1,10 @@
 """Certificates of the webhook's own making, on the directory backend and a clock to turn."""
 
-import threading
+import pytest
 
 from csidriver.core.annotations import CERTIFICATE_SECRET_TYPE
 from csidriver.errors import StoreRefused, StoreUnavailable
 from tests.leak_detection import LogCollector
-from tests.refresher.bench import until
 from tests.webhook.replica import NAMES
 from tests.webhook.rig import DAY, TERMS, Rig
 
@@ -37,11 +36,17 @@ def test_what_is_there_is_taken_and_nothing_is_written_when_nothing_is_due(rig: 
     assert second.expiry() == rig.expiry()
 
 
-def test_a_certificate_is_renewed_and_served_before_it_ends(rig: Rig) -> None:
+@pytest.mark.parametrize("unreadable", [None, StoreRefused("no")], ids=["", "unreadable"])
+def test_a_certificate_is_renewed_and_served_before_it_ends(
+    rig: Rig, unreadable: StoreRefused | None
+) -> None:
     rig.reconcile()
     first, context = rig.offered(), rig.made.context()
+    # The configuration, which a renewal does not need.
+    rig.configuration.unreadable = unreadable
     rig.clock.time += TERMS.serving_lifetime - TERMS.serving_lead
-    rig.reconcile()
+    for _ in range(2):
+        rig.made.reconcile()
     second = rig.offered()
     assert second.issuer == first.issuer
     assert second.expires > first.expires
@@ -81,16 +86,6 @@ def test_an_authority_is_forgotten_when_it_has_expired(rig: Rig) -> None:
     assert old.id not in rig.published()
 
 
-def test_it_looks_until_it_is_told_to_stop(rig: Rig) -> None:
-    stop = threading.Event()
-    thread = threading.Thread(target=rig.made.run, args=(stop,))
-    thread.start()
-    until(lambda: rig.made.context() is not None)
-    stop.set()
-    thread.join(10)
-    assert not thread.is_alive()
-
-
 def test_an_outage_is_no_reason_to_be_unready(rig: Rig) -> None:
     rig.reconcile()
     rig.configuration.unreadable = StoreUnavailable("away")
@@ -100,17 +95,6 @@ def test_an_outage_is_no_reason_to_be_unready(rig: Rig) -> None:
     assert pauses[-1] == TERMS.poll_interval
     rig.configuration.unreadable = None
     assert rig.made.reconcile() == TERMS.poll_interval
-
-
-def test_certificates_are_renewed_while_the_configuration_cannot_be_read(rig: Rig) -> None:
-    rig.reconcile()
-    first = rig.offered()
-    rig.configuration.unreadable = StoreRefused("no")
-    rig.clock.time += TERMS.serving_lifetime - TERMS.serving_lead
-    for _ in range(2):
-        rig.made.reconcile()
-    assert rig.offered().expires > first.expires
-    assert rig.expiry() == rig.offered().expires
 
 
 def test_roles_with_other_names_serve_no_certificate_without_their_own(rig: Rig) -> None:
