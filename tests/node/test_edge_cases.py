@@ -10,7 +10,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from csidriver.core import names as core_names
 from csidriver.demo.kubelet import PUBLISH_TIMEOUT
 from csidriver.node import tokenfile
 from csidriver.node.publish_wait import PublishWaitLimiter
@@ -44,20 +43,6 @@ def test_every_edge_case_is_proved_or_says_why_it_cannot_happen() -> None:
         assert case
         assert answer
         assert REFERENCE.search(proof) or proof.startswith("does not apply: "), case
-
-
-@mounts
-def test_a_target_that_kubelet_has_not_made_is_made_and_taken_away_again(node: Node) -> None:
-    node.write_token("at-1")
-    request = node.request()
-    parent = node.target().parent
-    before = parent.stat()
-    assert names(parent) == []
-    node.publish(request)
-    assert names(parent) == ["mount"]
-    node.unpublish()
-    assert names(parent) == []
-    assert (parent.stat().st_ino, parent.stat().st_mode) == (before.st_ino, before.st_mode)
 
 
 @mounts
@@ -98,24 +83,6 @@ def test_the_longest_wait_leaves_time_to_tell_kubelet_the_reason() -> None:
     for _ in range(10):
         with limiter.allowed_wait("csi-v1") as seconds:
             assert 0 < seconds <= PUBLISH_TIMEOUT - 30
-
-
-@mounts
-def test_pods_of_one_name_are_told_apart_by_their_uid(node: Node) -> None:
-    """A StatefulSet starts its pod anew under the same name; the old one may not be gone yet."""
-    node.write_token("at-1")
-    node.publish(node.request("old"))
-    new = node.request("new")
-    target = node.kubelet_dir / "pods/uid-2/volumes/kubernetes.io~csi/new/mount"
-    target.parent.mkdir(parents=True)
-    new.target_path = str(target)
-    assert node.refused(new)[0] is grpc.StatusCode.INVALID_ARGUMENT
-    new.volume_context[core_names.POD_UID] = "uid-2"
-    node.publish(new)
-    node.unpublish("old")
-    node.write_token("at-2", 2)
-    eventually(lambda: (target / "token").read_text(encoding="utf-8") == "at-2", "rotation")
-    assert node.metric("oauth2_csi_node_volumes") == 1
 
 
 def test_a_file_has_its_owner_and_mode_before_it_has_its_name(

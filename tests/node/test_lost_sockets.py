@@ -67,19 +67,6 @@ def test_a_lost_socket_is_made_again_within_seconds_and_kubelet_registers_it(
 
 
 @every_socket
-@every_loss
-def test_the_probes_say_that_a_socket_is_lost(
-    stopped_node: Node, which: str, sabotage: Sabotage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("csidriver.node.plugin.CHECK_EVERY", 600.0)
-    stopped_node.start()
-    path = SOCKETS[which](stopped_node)
-    assert stopped_node.plugin.alive() == []
-    sabotage(path)
-    assert any(str(path) in problem for problem in stopped_node.plugin.alive())
-
-
-@every_socket
 @pytest.mark.parametrize("sabotage", [replace_by_folder, replace_parent_by_file])
 def test_a_socket_that_cannot_be_made_again_ends_the_process(
     node: Node, which: str, sabotage: Sabotage

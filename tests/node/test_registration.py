@@ -54,15 +54,6 @@ def test_a_plugin_that_kubelet_refuses_goes_on_and_asks_again(
     assert published.metric("oauth2_csi_node_registered") == 1
 
 
-def test_what_kubelet_says_is_one_short_line_of_the_log(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    refuse(node, "two of a name\n2026-01-01 all is well" + "!" * 100_000)
-    (line,) = [m for m in caplog.messages if "two of a name" in m]
-    assert line.isprintable()
-    assert len(line) < 4096
-
-
 def test_a_new_socket_keeps_the_reason_of_a_refusal_but_no_registration() -> None:
     states: list[bool] = []
     servicer = RegistrationService("/host/csi.sock", states.append)

@@ -62,24 +62,6 @@ def test_a_new_process_goes_on_without_a_call_of_kubelet(published: Node) -> Non
     assert published.mounts_at() == mounts
 
 
-def test_a_pod_that_shuts_down_gets_new_tokens_until_its_volume_is_unpublished(
-    published: Node,
-) -> None:
-    """Kubelet stops republishing the volumes of such a pod, which may go on for an hour."""
-    published.publish(published.request("other"))
-    file = sub_path_mount(published)
-    for generation in (2, 3):
-        rotates(published, f"at-{generation}", generation)
-        published.stop()
-        published.start()
-    assert file.read_text(encoding="utf-8") == "at-3"
-    published.unpublish()
-    assert file.read_text(encoding="utf-8") == ""
-    published.write_token("at-4", 4)
-    eventually(lambda: published.content("other") == "at-4", "rotation")
-    assert not published.folder().exists()
-
-
 def test_a_reboot_leaves_no_token_and_volumes_come_and_go_afterwards(published: Node) -> None:
     published.publish(published.request("v2"))
     published.stop()
@@ -159,17 +141,6 @@ def test_a_volume_without_a_record_is_adopted_while_a_pod_keeps_its_file_open(
         published.publish(published.request())
         assert reader.read() == b"at-1"
     eventually(lambda: published.content() == "at-2", "the rotation")
-    converged(published)
-
-
-def test_a_publish_after_a_half_failed_unpublish_is_a_first_one(published: Node) -> None:
-    published.mounts.unmount(published.target())
-    (published.target() / "in the way").touch()
-    with pytest.raises(grpc.RpcError):
-        published.unpublish()
-    (published.target() / "in the way").unlink()
-    published.publish(published.request())
-    assert published.content() == "at-1"
     converged(published)
 
 

@@ -165,14 +165,6 @@ def test_create_gives_exact_bytes_and_mode_whatever_the_umask(folder: Path) -> N
     assert names(folder) == ["token"]
 
 
-@pytest.mark.other_uids
-def test_files_of_other_owners_are_created_and_leased(folder: Path) -> None:
-    tokenfile.create(folder / "token", OLD, uid=1001, gid=2002, mode=0o400)
-    found = (folder / "token").stat()
-    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1001, 2002, 0o400)
-    assert tokenfile.rewrite(folder / "token", LONGER) is RewriteResult.LEASED
-
-
 def test_create_never_replaces_a_file(file: Path) -> None:
     inode = file.stat().st_ino
     with pytest.raises(TokenFileFailed):

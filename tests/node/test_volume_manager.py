@@ -35,11 +35,12 @@ from tests.node.plugin import (
 pytestmark = pytest.mark.mounts
 
 Code = grpc.StatusCode
+REWRITES = "oauth2_csi_node_rewrites_total"
 
 
 def unchanged(node: Node) -> float:
     """How many looks at files have found nothing to do."""
-    return node.metric("oauth2_csi_node_rewrites_total", outcome="unchanged")
+    return node.metric(REWRITES, outcome="unchanged")
 
 
 def test_a_published_file_holds_the_exact_token_for_its_owner_alone(published: Node) -> None:
@@ -50,14 +51,16 @@ def test_a_published_file_holds_the_exact_token_for_its_owner_alone(published: N
 
 
 @pytest.mark.other_uids
-def test_owner_group_and_mode_are_those_asked_for(node: Node) -> None:
+def test_owner_group_and_mode_are_those_asked_for_and_no_hindrance(node: Node) -> None:
     node.write_token("at-1")
     node.publish(node.request(attributes={"owner": "1001"}, group="2000"))
+    node.write_token("at-2", 2)
+    eventually(lambda: node.metric(REWRITES, outcome="leased") == 1, "the rotation")
     found = node.file().stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1001, 2000, 0o440)
 
 
-@pytest.mark.parametrize("name", ["-rf", ".volume.json", "data", "x" * 255])
+@pytest.mark.parametrize("name", [".volume.json", "data"])
 def test_odd_file_names_are_just_names(node: Node, name: str) -> None:
     node.write_token("at-1")
     node.publish(node.request(attributes={"fileName": name}))
@@ -213,8 +216,7 @@ def test_a_new_token_reaches_volume_and_sub_path_in_the_same_file(published: Nod
         eventually(lambda value=value: published.content() == value, "rotation")  # type: ignore[misc]
         assert bind.read_text(encoding="utf-8") == value
         assert {published.file().stat().st_ino, bind.stat().st_ino} == {inode}
-    leased = "oauth2_csi_node_rewrites_total"
-    eventually(lambda: published.metric(leased, outcome="leased") == 2, "counting")
+    eventually(lambda: published.metric(REWRITES, outcome="leased") == 2, "counting")
 
 
 def test_unpublish_leaves_nothing_and_both_calls_may_be_repeated(published: Node) -> None:
@@ -225,7 +227,7 @@ def test_unpublish_leaves_nothing_and_both_calls_may_be_repeated(published: Node
             published.unpublish()
         eventually(published.nothing_left, "the end of all")
     assert names(published.token_folder) == []
-    assert published.target().parent.is_dir()
+    assert names(published.target().parent) == []
     assert published.metric("oauth2_csi_node_volumes") == 0
 
 
@@ -387,20 +389,6 @@ def test_waiting_publishes_do_not_hold_up_others(
     assert sum(call.done() for call in calls) == 6
     stopped_node.stop()
     assert {outcome(call)[0] for call in calls} == {Code.UNAVAILABLE}
-
-
-def test_a_node_whose_clock_is_wrong_is_told_by_how_much(stopped_node: Node) -> None:
-    stopped_node.start(publish_wait=0.1)
-    stopped_node.write_token("at-1")
-    call = stopped_node.publish_async
-    eventually(lambda: call(stopped_node.request()).exception() is None, "a publish")
-    stopped_node.clock.ahead = 3600.0
-    stopped_node.write_token("at-2", 2, left=1800.0)
-    metric = "oauth2_csi_node_clock_ahead_seconds"
-    eventually(lambda: stopped_node.metric(metric) > 3590, "the metric")
-    code, text = stopped_node.refused(stopped_node.request("v2", {"minValidity": "7200"}))
-    assert code is Code.FAILED_PRECONDITION
-    assert text.endswith(" s ahead of the refresher's")
 
 
 class TestLimits:

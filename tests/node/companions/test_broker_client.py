@@ -12,7 +12,7 @@ from csidriver.node.companions import broker_client
 from csidriver.node.companions.broker_client import ClientPauses
 from tests.broker.conftest import DB, WEB
 from tests.broker.fakes import HELLO, NEEDLE, FakeCluster, companion
-from tests.broker.running import HOST, RunningBroker
+from tests.broker.running import RunningBroker
 from tests.node.companions.nodes import ClientNode, States, eventually, target
 
 
@@ -40,19 +40,6 @@ def test_a_companion_comes_from_both_brokers(
     )
 
 
-def test_what_was_subscribed_before_the_first_connection_is_served(
-    tmp_path: Path, cluster: FakeCluster
-) -> None:
-    node = ClientNode(tmp_path)
-    _, states = node.follow(WEB, "hello-token")
-    with node, RunningBroker(cluster) as broker:
-        error = states.until(lambda s: isinstance(s, StoreUnavailable))
-        assert f"no broker of {HOST} answers" in str(error)
-        node.add(broker)
-        states.generation(1)
-        assert broker.metric("streams") == 1, "one broker has one stream"
-
-
 def test_the_loss_of_one_broker_costs_nothing(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
@@ -75,6 +62,7 @@ def test_after_the_loss_of_all_a_new_broker_is_found(tmp_path: Path, cluster: Fa
         _, states = node.follow(WEB, "hello-token")
         node.client.start()
         states.generation(1)
+        assert first.metric("streams") == 1, "one broker has one stream"
         node.address.targets.remove(target(first))
     try:
         states.until(lambda s: isinstance(s, StoreUnavailable))
