@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime as dt
-import ipaddress
 import json
 import re
 import socket
@@ -14,16 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
+from csidriver.webhook.x509 import CertificateFactory
 from tests.issuer.issuer import ScriptedIssuer
 
 APP = Client("app", Sensitive("s3cret"))
@@ -42,29 +38,7 @@ def http(body: bytes = TOKENS, status: str = "200 OK", headers: str = "") -> byt
     return head.encode("latin-1") + body
 
 
-class LoopbackServer:
-    """Serves on a port of 127.0.0.1; sets `stopping` before it waits for its requests to end."""
-
-    def __init__(
-        self, handler: type[socketserver.BaseRequestHandler], stopping: threading.Event
-    ) -> None:
-        self._stopping = stopping
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class Peer(LoopbackServer):
+class Peer:
     """Answers each request with the bytes for its path, `slowly` from some byte on; keeps count.
 
     It closes each connection after one answer, or after `per_connection`, or if it has no answer.
@@ -97,7 +71,21 @@ class Peer(LoopbackServer):
                 with contextlib.suppress(OSError):
                     peer.serve(self.request)
 
-        super().__init__(Handler, threading.Event())
+        self._stopping = threading.Event()
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
     def serve(self, connection: socket.socket) -> None:
         self.connections += 1
@@ -128,10 +116,6 @@ class Peer(LoopbackServer):
                 return False
             connection.sendall(bytes([byte]))
         return bool(reply)
-
-    def __exit__(self, *_: object) -> None:
-        self.hang_up()
-        super().__exit__()
 
     def hang_up(self) -> None:
         """Close all connections at once, as a server that restarts."""
@@ -229,34 +213,17 @@ def certificate(
     start: dt.timedelta = dt.timedelta(hours=-1),
     end: dt.timedelta = dt.timedelta(hours=1),
 ) -> tuple[Path, ssl.SSLContext]:
-    """A self-signed certificate for an address (file), and a server context that shows it.
+    """The CA (file) of a certificate for an address, and a server context that shows that one.
 
     `start` and `end` of its time are relative to now.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
-    now = dt.datetime.now(dt.UTC)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now + start)
-        .not_valid_after(now + end)
-        .add_extension(alternative, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public, private = folder / "ca.pem", folder / "key.pem"
-    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(public, private)
-    return public, context
+    factory, now = CertificateFactory(), dt.datetime.now(dt.UTC).timestamp()
+    begins, lasts = now + start.total_seconds() + 3600, (end - start).total_seconds() - 3600
+    authority, signer = factory.new_authority(begins, lasts)
+    serving, key = factory.issue_serving_certificate(authority, signer, {address}, begins, lasts)
+    (folder / "ca.pem").write_text(authority.pem)
+    (folder / "server.pem").write_text(serving.pem)
+    return folder / "ca.pem", factory.server_context(serving.pem, key)
 
 
 def described(peer: Peer, **fields: object) -> bytes:
