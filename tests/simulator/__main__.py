@@ -18,7 +18,6 @@ def print_line(line: str) -> None:
 
 
 def run_quietly(seed: int) -> RunResult:
-    """Simulate one run; keep the trace only if an invariant is violated."""
     logging.disable()
     result = simulate(seed)
     trace = result.trace if result.violations else ()
@@ -26,18 +25,16 @@ def run_quietly(seed: int) -> RunResult:
 
 
 def print_trace(trace: Sequence[tuple[float, str, str]]) -> None:
-    """Print the end of the trace of a failed run."""
     for at, actor, text in trace[-TRACE_LINES:]:
         print_line(f"  {at - START:10.3f} {actor:>9} {text}")
 
 
 def main(seeds: int, first: int = 0) -> int:
-    """Simulate all runs and print the result; return the exit status."""
-    from tests.simulator.many_tokens import simulate_many_tokens  # noqa: PLC0415 - after the arguments were looked at
+    from tests.simulator.many_tokens import serve_all  # noqa: PLC0415 - after the arguments were looked at
 
     began = time.monotonic()
     with ProcessPoolExecutor(2) as pool:
-        many_tokens = pool.submit(simulate_many_tokens)
+        many_tokens = pool.submit(serve_all)
         results = list(pool.map(run_quietly, range(first, first + seeds), chunksize=4))
         sent, violations = many_tokens.result()
     failing = [result for result in results if result.violations]

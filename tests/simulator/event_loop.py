@@ -33,7 +33,6 @@ class EventLoop:
         self.report_violation("9: hot loop")
 
     def record(self, actor: str, text: str) -> None:
-        """Append a line to the trace."""
         self.trace.append((self.now, actor, text))
 
     def report_violation(self, text: str) -> None:

@@ -51,12 +51,10 @@ class TokenHistory:
     sent: list[float] = field(default_factory=list)
 
     def reset(self) -> None:
-        """Begin anew after the grant was deleted."""
         kept = ("user_tokens", "companion_generation", "in_flight", "sent")
         self.__init__(**{name: getattr(self, name) for name in kept})  # type: ignore[misc]
 
     def set_live(self, live: str) -> None:
-        """Note which refresh token is live now."""
         if self.live:
             self.replaced.add(self.live)
         self.replaced.discard(live)
@@ -64,14 +62,12 @@ class TokenHistory:
         self.live, self.disturbed, self.spooled = live, False, None
 
     def set_intent(self, intent: Intent, writer: str, now: float) -> None:
-        """Note an intent that was stored."""
         if self.spooled is not None and self.spooled[0] != writer:
             self.spooled = None  # another process has taken over
         self.nonce, self.intent_written_at = intent.nonce, now
         self.takeover_after, self.attempt = intent.takeover_after, intent.attempt
 
     def set_grant(self, grant: Grant, live: str) -> None:
-        """Note the grant that was stored."""
         token = grant.document.access_token
         self.generation, self.status = grant.generation, grant.status
         self.due = grant.next_refresh or 0.0
@@ -82,5 +78,4 @@ class TokenHistory:
                 del self.unstored_replies[process]
 
     def may_be_consumed(self, token: str) -> bool:
-        """Return True if an attempt with this token may have had an unknown outcome."""
         return bool(self.unknown_outcomes[token]) or self.disturbed or self.attempt > 1

@@ -2,8 +2,8 @@
 
 Checked in every run: 1 to 7, 13, of 9 the rate, Retry-After and the number of attempts, of 11 that
 nothing stays behind in the end; 8 in calm runs; how late a token is after a death, 11, in takeover
-runs. 10 and 12 need many tokens. 15 to 18 are checked by `grants.checks`. Not checked: whether the
-message on a source is true.
+runs. 10 needs many tokens, 12 is left to tests/core/refresh/test_new_tokens.py. 15 to 18 are
+checked by `grants.checks`. Not checked: whether the message on a source is true.
 """
 
 from collections import defaultdict
@@ -27,6 +27,7 @@ from tests.simulator.write_checks import check_companion, check_source
 
 if TYPE_CHECKING:
     from tests.simulator.grants.checks import GrantChecks
+    from tests.simulator.network import Request
     from tests.simulator.replica import Replica
 
 
@@ -103,8 +104,13 @@ class Invariants:
             history.to_adopt = ""
         history.set_live(live)
 
-    def on_send(self, replica: "Replica", ref: SourceRef, effect: effects.RequestToken) -> None:
-        """Check a token request that a process is about to send."""
+    def on_request(self, replica: "Replica", effect: "Request") -> None:
+        if isinstance(effect, effects.RequestToken):
+            self._check_send(replica, effect.ref, effect)
+        else:
+            self.grant_checks.on_request(replica, effect)
+
+    def _check_send(self, replica: "Replica", ref: SourceRef, effect: effects.RequestToken) -> None:
         history, token, now = self.histories[ref], effect.refresh_token.reveal(), self.loop.now
         self.loop.record(replica.holder, f"{ref.name}: presents {token}")
         self.refreshes += 1
@@ -170,18 +176,16 @@ class Invariants:
         if len(hour) > 3600 / min_interval(self.parameters.life) + 40 + further:
             self.loop.report_violation("9: too many attempts in an hour")
 
-    def on_reply(
-        self,
-        replica: "Replica",
-        ref: SourceRef,
-        effect: effects.RequestToken,
-        outcome: TokenResponse,
-    ) -> None:
+    def on_reply(self, replica: "Replica", effect: "Request", outcome: TokenResponse) -> None:
         """Note an outcome that a living process has received."""
-        history, token = self.histories[ref], effect.refresh_token.reveal()
+        if isinstance(outcome, Failure):
+            self.grant_checks.hinder_all(self.loop.now)
+            self._note_failure(replica, effect, outcome)
+        if isinstance(effect, effects.RequestRepeatable):
+            return
+        history, token = self.histories[effect.ref], effect.refresh_token.reveal()
         process = replica.holder, replica.container
         history.in_flight.pop(process, None)
-        self.grant_checks.on_outcome(replica, effect, outcome)
         if isinstance(outcome, Failure):
             history.unknown_outcomes[token] += outcome.reason.consumption is Consumption.UNKNOWN
             return
@@ -189,13 +193,7 @@ class Invariants:
         if fresh is not None and fresh.reveal() != token:
             history.unstored_replies[process] = token, fresh.reveal()
 
-    def on_failure(
-        self,
-        replica: "Replica",
-        effect: effects.RequestToken | effects.RequestRepeatable,
-        failure: Failure,
-    ) -> None:
-        """Note a failure; the server may have asked for a pause."""
+    def _note_failure(self, replica: "Replica", effect: "Request", failure: Failure) -> None:
         self.loop.record(replica.holder, f"{effect.ref.name}: hears {failure.reason.value}")
         if failure.reason is FailureReason.THROTTLED and failure.pause:
             until = self.loop.now + max(1.0, failure.pause)
@@ -205,13 +203,11 @@ class Invariants:
             self.retry_after[paused] = since, max(until, last)
 
     def on_response(self, token: str, outcome: TokenResponse) -> None:
-        """Note an answer of the server, received or not."""
         if isinstance(outcome, Success):
             fresh = outcome.reply.refresh_token
             self.issued.add(token if fresh is None else fresh.reveal())
 
     def on_introspection(self, token: str, answer: Introspection) -> None:
-        """Note the answer to an introspection."""
         for history in self.histories.values():
             if answer is Introspection.ACTIVE:
                 history.introspected_active.add(token)

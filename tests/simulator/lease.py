@@ -39,6 +39,5 @@ class StoredLease:
         return True
 
     def is_leader(self, candidate: "Replica") -> bool:
-        """Return True if the last renewal is recent enough."""
         renewed = self._renewed.get(candidate.holder)
         return renewed is not None and 0 <= candidate.monotonic() - renewed < RENEW_DEADLINE

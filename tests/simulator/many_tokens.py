@@ -1,23 +1,14 @@
-"""Ten thousand tokens issued in one second, through the real queue and limiter (9, 10, 12).
-
-2,000 are enough to show how they are spread (12).
-"""
+"""Ten thousand tokens due at once, through the real queue and limiter (9, 10)."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
-from random import Random
 
-from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure, Success
-from csidriver.core.refresh import effects, token_request
-from csidriver.core.refresh.grant import Grant, adopt
-from csidriver.core.refresh.source import Client, Source
-from csidriver.core.refresh.state import TokenState
+from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.refresher.rate_limiter import RateLimiter
 from csidriver.refresher.workqueue import WorkQueue
@@ -26,54 +17,6 @@ from tests.simulator.event_loop import START, EventLoop
 SIZE = 10_000
 # Seconds of a request to the server that works, and to the one that does not.
 REQUEST_SECONDS, TIMEOUT_SECONDS = 0.2, 20.0
-_REPLY = '{"access_token": "at", "refresh_token": "rt-1", "expires_in": %d}'
-_SOURCE = Source(
-    ref=SourceRef("physics", "hello"),
-    uid="",
-    document=TokenDocument.parse(Sensitive('{"refresh_token": "rt-0"}'))[0],
-    key="oauth",
-    client=Client("my-app", Sensitive("s3cret")),
-    issuer="",
-    trailing=False,
-)
-
-
-def simulate_many_tokens() -> tuple[int, list[str]]:
-    """Return the number of requests and the violations."""
-    sent, slow = serve_all()
-    return sent, [*check_spread(), *slow]
-
-
-def check_spread(size: int = 2_000) -> list[str]:
-    """Return violations in when so many tokens are due again."""
-    rng = Random(1)  # noqa: S311 - repeatable on purpose
-    issuer, violations = Issuer("good"), []
-    grant = adopt(_SOURCE, issuer, START, None)
-    for life in (30.0, 60.0, 300.0, 3600.0, 6000.0):
-        issued = [START + rng.random() for _ in range(size)]
-        reply = Success(TokenDocument.parse(Sensitive(_REPLY % life))[0])
-        due_times = [
-            _due(replace(grant, source_uid=f"uid-{number}"), reply, at, issuer)
-            for number, at in enumerate(issued)
-        ]
-        after_restart = _due(replace(grant, source_uid="uid-0"), reply, issued[0], issuer)
-        dues = sorted(due_times)
-        width = dues[-size // 100] - dues[size // 100]
-        if dues[-1] - dues[0] < 0.09 * life or width < 0.08 * life:
-            violations.append(f"12: {size} tokens of {life:.0f} s lie within {width:.1f} s")
-        if due_times[0] != after_restart:
-            violations.append("12: a restart draws other instants")
-    return violations
-
-
-def _due(grant: Grant, reply: Success, sent_at: float, issuer: Issuer) -> float:
-    """Return when production refreshes a token again whose reply it has just stored."""
-    known = TokenState(_SOURCE.ref, grant_secret=Secret("oauth2-csi", "grant"), grant=grant)
-    recorded = token_request._store_outcome(known, grant, reply, sent_at, issuer)
-    after = effects.drive(recorded, lambda effect: getattr(effect, "base")).grant  # noqa: B009
-    assert after is not None
-    assert after.next_refresh is not None
-    return after.next_refresh
 
 
 def serve_all() -> tuple[int, list[str]]:  # noqa: C901 - closures over one loop

@@ -10,14 +10,16 @@ from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.errors import StoreUnavailable
+from tests.core.refresh.virtual_server import answer
 from tests.simulator.cluster import Cluster
 from tests.simulator.event_loop import START, EventLoop
 from tests.simulator.invariants import Invariants
 from tests.simulator.parameters import RunParameters
 from tests.simulator.readiness import ReadinessCheck
-from tests.simulator.server import Server, token_response
+from tests.simulator.server import Server
 
 Window = tuple[float, float]
+Request = effects.RequestToken | effects.RequestRepeatable
 
 
 class Serve(Protocol):
@@ -42,7 +44,6 @@ class Network:
 
     @property
     def faults_go_on(self) -> bool:
-        """Return True while faults may occur."""
         return self.loop.now < START + self.parameters.horizon
 
     def fault_strikes(self, odds: float) -> bool:
@@ -61,37 +62,26 @@ class Network:
             raise StoreUnavailable("no answer")
         return result
 
-    def send(
-        self, effect: effects.RequestToken, reply: Callable[[TokenResponse, float], None]
-    ) -> None:
+    def send(self, effect: Request, reply: Callable[[TokenResponse, float], None]) -> None:
         """Send a token request; call `reply` with the outcome and the seconds it took."""
+
+        def serve(*, lost: bool) -> TokenResponse:
+            what, outcome = self._serve(effect)
+            if not lost and isinstance(effect, effects.RequestToken):
+                self.invariants.on_response(what, outcome)
+            text = f"{what} -> {_describe(outcome)}{' (lost)' if lost else ''}"
+            self.loop.record("server", text)
+            return outcome
+
+        self._deliver(effect.timeout, serve, reply)
+
+    def _serve(self, effect: Request) -> tuple[str, TokenResponse]:
+        now = self.loop.now
+        if isinstance(effect, effects.RequestRepeatable):
+            client = effect.client.client_id
+            return effect.ref.name, self.server.request(client, effect.form, now)
         token = effect.refresh_token.reveal()
-
-        def serve(*, lost: bool) -> TokenResponse:
-            outcome = self.server.present(token, self.loop.now, self.rng)
-            self.loop.record(
-                "server", f"{token} -> {_describe(outcome)}{' (lost)' if lost else ''}"
-            )
-            if not lost:
-                self.invariants.on_response(token, outcome)
-            return outcome
-
-        self._deliver(effect.timeout, serve, reply)
-
-    def request(
-        self, effect: effects.RequestRepeatable, reply: Callable[[TokenResponse, float], None]
-    ) -> None:
-        """Send a token request that consumes nothing."""
-
-        def serve(*, lost: bool) -> TokenResponse:
-            outcome = self.server.request(effect.client.client_id, effect.form, self.loop.now)
-            self._record(effect.ref.name, outcome, lost=lost)
-            return outcome
-
-        self._deliver(effect.timeout, serve, reply)
-
-    def _record(self, what: str, outcome: TokenResponse, *, lost: bool) -> None:
-        self.loop.record("server", f"{what} -> {_describe(outcome)}{' (lost)' if lost else ''}")
+        return token, self.server.present(token, now, self.rng)
 
     def _deliver(
         self, timeout: float, serve: Serve, reply: Callable[[TokenResponse, float], None]
@@ -123,9 +113,9 @@ class Network:
         """Return the outcome of a request that is cut off, or whose response a proxy replaced."""
         choice = self.rng.randrange(3)
         if choice == 0:
-            return token_response(502, {}, self.loop.now), 0.3
+            return answer(502, {}, self.loop.now), 0.3
         if choice == 1:
-            return token_response(500, {"error": "server_error"}, self.loop.now), 0.3
+            return answer(500, {"error": "server_error"}, self.loop.now), 0.3
         return Failure(FailureReason.NO_ANSWER), max(0.0, timeout - 0.3)
 
     def _refusal(self) -> TokenResponse | None:
@@ -133,17 +123,21 @@ class Network:
             return None
         now, choice = self.loop.now, self.rng.randrange(5)
         if choice == 0:
-            return token_response(429, {}, now, str(self.rng.randint(1, 60)))
+            return answer(429, {}, now, str(self.rng.randint(1, 60)))
         if choice == 1:
-            return token_response(401, {"error": "invalid_client"}, now)
+            return answer(401, {"error": "invalid_client"}, now)
         if choice == 2:
-            return token_response(403, {}, now)
+            return answer(403, {}, now)
         if choice == 3:
-            return token_response(404, {}, now)
-        return token_response(400, {"error": "temporarily_unavailable"}, now)
+            return answer(404, {}, now)
+        return answer(400, {"error": "temporarily_unavailable"}, now)
 
     def introspect(self, token: str) -> Introspection:
-        return self.server.introspect(token) if self.probe() else Introspection.SILENT
+        if not self.probe():
+            return Introspection.SILENT
+        if not self.server.introspects:
+            return Introspection.REFUSED
+        return Introspection.ACTIVE if self.server.is_active(token) else Introspection.INACTIVE
 
     def probe(self) -> bool:
         return not self._within(self.server_outages)

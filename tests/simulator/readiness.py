@@ -61,7 +61,6 @@ class ReadinessCheck:
             self._check_at(replica, ref, expires_at - replica.offset)
 
     def on_cached(self, replica: "Replica", ref: SourceRef) -> None:
-        """Note that a process knows a new state of a token."""
         grant = replica.cache.peek(ref).grant
         key = replica.holder, ref
         if grant is None or grant.status is not Status.READY:
@@ -71,7 +70,6 @@ class ReadinessCheck:
             self._check_at(replica, ref, grant.expires_at - replica.offset)
 
     def on_store_failure(self, replica: "Replica", ref: SourceRef) -> None:
-        """Note that a process could not read or write an object of a token."""
         self._store_failed_at[replica.holder, ref] = self.loop.now
 
     def on_informed(self, replica: "Replica") -> None:

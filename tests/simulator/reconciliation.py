@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from csidriver.core.names import SourceRef
@@ -13,6 +12,7 @@ from csidriver.core.refresh.effects import Effect
 from csidriver.core.refresh.state import Effects, TokenState
 from csidriver.errors import DriverError, SpoolFailed
 from csidriver.refresher.issuer_limits import SlotDecision
+from tests.simulator.network import Request
 
 if TYPE_CHECKING:
     from tests.simulator.replica import Replica
@@ -98,7 +98,7 @@ class Reconciliation:
                 self.replica.call_later(self._round_trip(), lambda: self._store_failed(error))
             else:
                 self.replica.call_later(self._round_trip(), lambda: self.resume(found))
-        elif isinstance(effect, _REQUESTS):
+        elif isinstance(effect, Request):
             self._request(effect)
         elif isinstance(effect, effects.Introspect):
             self._introspect(effect)
@@ -137,75 +137,41 @@ class Reconciliation:
                 cluster.delete(base, holder)
         return None
 
-    def _request(self, effect: effects.RequestToken | effects.RequestRepeatable) -> None:
+    def _request(self, effect: Request) -> None:
         if self.client_refused:
             self.client_refused = False
             self.resume(Failure(FailureReason.INVALID_CLIENT))
-        elif isinstance(effect, effects.RequestRepeatable):
-            self._send_repeatable(effect)
-        else:
-            self._send(effect)
-
-    def _send(self, effect: effects.RequestToken) -> None:
-        self.network.invariants.on_send(self.replica, self.ref, effect)
-        container = self.replica.container
-
-        sent_at, is_late = self.replica.now(), False
+            return
+        replica, container = self.replica, self.replica.container
+        login = effect if isinstance(effect, effects.RequestToken) else None
+        self.network.invariants.on_request(replica, effect)
+        sent_at, is_late = replica.now(), False
 
         def give_up() -> None:
             nonlocal is_late
             is_late = True
-            awaited = effect.late_timeout - effect.timeout
+            awaited = 0.0 if login is None else login.late_timeout - login.timeout
             self._replied(effect, Failure(FailureReason.NO_ANSWER, awaited=awaited))
 
-        timer = self.replica.call_later(effect.timeout, give_up)
+        timer = replica.call_later(effect.timeout, give_up)
 
         def receive(outcome: TokenResponse) -> None:
             timer.cancel()
             if not is_late:
                 self._replied(effect, outcome)
-            elif (
-                isinstance(outcome, Success) and self.replica.now() < sent_at + effect.late_timeout
-            ):
-                self.replica.keep_late_reply(effect, outcome.reply, sent_at)
+                return
+            in_time = login is not None and replica.now() < sent_at + login.late_timeout
+            if login is not None and in_time and isinstance(outcome, Success):
+                replica.keep_late_reply(login, outcome.reply, sent_at)
 
         def reply(outcome: TokenResponse, after: float) -> None:
-            if container == self.replica.container:
-                self.replica.call_later(after, lambda: receive(outcome))
+            if container == replica.container:
+                replica.call_later(after, lambda: receive(outcome))
 
         self.network.send(effect, reply)
 
-    def _send_repeatable(self, effect: effects.RequestRepeatable) -> None:
-        checks, container, answered = (
-            self.network.invariants.grant_checks,
-            self.replica.container,
-            0,
-        )
-        checks.on_request(self.replica, effect)
-
-        def answer(outcome: TokenResponse) -> None:
-            nonlocal answered
-            if not answered:
-                answered = True
-                timer.cancel()
-                checks.on_outcome(self.replica, effect, outcome)
-                self.end_request(outcome)
-
-        give_up = partial(answer, Failure(FailureReason.NO_ANSWER))
-        timer = self.replica.call_later(effect.timeout, give_up)
-
-        def reply(outcome: TokenResponse, after: float) -> None:
-            if container == self.replica.container:
-                self.replica.call_later(after, lambda: answer(outcome))
-
-        self.network.request(effect, reply)
-
-    def _replied(self, effect: effects.RequestToken, outcome: TokenResponse) -> None:
-        self.network.invariants.on_reply(self.replica, self.ref, effect, outcome)
-        self.end_request(outcome)
-
-    def end_request(self, outcome: TokenResponse) -> None:
-        """Resume with the outcome of a token request."""
+    def _replied(self, effect: Request, outcome: TokenResponse) -> None:
+        self.network.invariants.on_reply(self.replica, effect, outcome)
         if self.slot is not None:
             slot, self.slot = self.slot, None
             self.replica.limiter.record_outcome(slot.issuer, slot.ref, slot.client, outcome)

@@ -82,7 +82,6 @@ class Replica:
         return [s for s in read if s is not None and s.type == type]
 
     def boot(self) -> None:
-        """Start a new container."""
         self.container += 1
         self.up, self.working, self.booted_at = True, False, self.loop.now
         self.limiter, self.duplicates = RateLimiter(self.monotonic), DuplicateIndex()
@@ -150,7 +149,6 @@ class Replica:
         self.call_later(5.0, self._elect)
 
     def _recover_spool(self) -> None:
-        """Store the replies in the spool of a process that stands by."""
         for ref in [
             ref
             for ref in {**self.spool, **self.kept, **self.late}

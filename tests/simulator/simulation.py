@@ -63,9 +63,8 @@ def simulate(seed: int, scenario: str = "", *, mixed: bool = False) -> RunResult
 
 
 def build_network(parameters: RunParameters) -> Network:
-    """Return a network without faults."""
     loop, rng = EventLoop(), Random(parameters.seed + 1)  # noqa: S311 - repeatable on purpose
-    cluster = Cluster(loop)
+    cluster = Cluster(loop=loop)
     invariants = Invariants(loop, parameters, cluster)
     readiness = ReadinessCheck(loop, cluster)
 
@@ -76,11 +75,11 @@ def build_network(parameters: RunParameters) -> Network:
 
     cluster.on_write = on_write
     server = Server(
-        parameters.policy,
         parameters.life,
         parameters.window,
-        parameters.false_refusal,
+        parameters.policy,
         parameters.introspects,
+        false_refusal_rate=parameters.false_refusal,
     )
     network = Network(parameters, rng, loop, cluster, server, invariants, readiness)
     invariants.grant_checks = GrantChecks(network)

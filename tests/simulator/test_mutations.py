@@ -194,7 +194,6 @@ OTHER_GRANTS: dict[str, tuple[str, str, Mutate]] = {
 
 
 def violated(scenario: str, seeds: Iterable[int], *, mixed: bool = False) -> Iterable[str]:
-    """Yield the numbers of the invariants that do not hold."""
     for seed in seeds:
         found = simulate(seed, scenario, mixed=mixed).violations
         yield from (text.partition(":")[0] for text in found)
@@ -241,8 +240,3 @@ def test_a_dead_server_that_may_take_all_workers_is_noticed(monkeypatch: Patch) 
     monkeypatch.setattr(WorkQueue, "done", done)
     _, violations = many_tokens.serve_all()
     assert any(text.startswith("10") for text in violations)
-
-
-def test_many_tokens_without_jitter_are_noticed(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(new_tokens, "stable_jitter", lambda *_: 0.5)
-    assert any(text.startswith("12") for text in many_tokens.check_spread())

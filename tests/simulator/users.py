@@ -23,14 +23,12 @@ class Users:
     logins: int = 0
 
     def create_secret(self, name: str) -> SourceRef:
-        """Create a Secret with its own login."""
         ref = SourceRef(NAMESPACE, name)
         self.network.cluster.add_token(ref)
         self._reseed(ref)
         return ref
 
     def do_something(self) -> None:
-        """Perform a random action on a random Secret."""
         rng, refs = self.network.rng, sorted(self.manifests)
         ref = rng.choice(refs)
         actions: list[Callable[[SourceRef], None]] = [
@@ -55,7 +53,7 @@ class Users:
         grant = cluster.secrets.get((names.DRIVER_NAMESPACE, ref.grant))
         if grant is not None:
             self.network.loop.record("admin", f"deletes the grant of {ref.name}")
-            cluster.delete(grant, "user")
+            cluster.delete(grant)
 
     def _put(self, ref: SourceRef, text: str, *, keep_annotations: bool = True) -> None:
         cluster = self.network.cluster
@@ -67,10 +65,10 @@ class Users:
         }
         own = {annotations.IS_TOKEN: "true"}
         if current is None:
-            cluster.create(Secret(ref.namespace, ref.name, annotations=own, data=data), "user")
+            cluster.create(Secret(ref.namespace, ref.name, annotations=own, data=data))
         else:
             merged = {**current.annotations, **own} if keep_annotations else own
-            cluster.put(replace(current, annotations=merged, data=data), "user")
+            cluster.store(replace(current, annotations=merged, data=data))
 
     def _reseed(self, ref: SourceRef) -> None:
         self.logins += 1
@@ -91,7 +89,7 @@ class Users:
         cluster, loop = self.network.cluster, self.network.loop
         current = cluster.secrets.get((ref.namespace, ref.name))
         if current is not None:
-            cluster.delete(current, "user")
+            cluster.delete(current)
             away = self.network.rng.uniform(0.05, 500.0)
             loop.call_at(loop.now + away, lambda: self._put(ref, self.manifests[ref]))
 
@@ -107,10 +105,9 @@ class Users:
         if current is not None:
             value = "soon" if rng.random() < 0.1 else format_rfc3339(self.network.loop.now)
             notes = {**current.annotations, annotations.REFRESH_REQUESTED_AT: value}
-            cluster.put(replace(current, annotations=notes), "user")
+            cluster.store(replace(current, annotations=notes))
 
     def _join(self, ref: SourceRef) -> None:
-        """Add a Secret with its own login."""
         name = f"{ref.name}-next"
         if SourceRef(ref.namespace, name) not in self.manifests and "-next" not in ref.name:
             self.create_secret(name)

@@ -12,7 +12,6 @@ from tests.simulator.parameters import RunParameters
 
 
 def refresh_token(secret: Secret) -> str | None:
-    """Return the refresh token in a source, None if its document cannot be read."""
     try:
         token = TokenDocument.parse(secret.data[annotations.KEY_OAUTH])[0].refresh_token
     except (KeyError, DocumentError):
@@ -23,7 +22,6 @@ def refresh_token(secret: Secret) -> str | None:
 def check_source(
     history: TokenHistory, before: Secret | None, after: Secret | None
 ) -> Iterator[str]:
-    """Yield the violations of a write to a source."""
     if before is None:
         yield "5: a deleted source is created"
         return
@@ -60,7 +58,6 @@ def check_companion(
     now: float,
     parameters: RunParameters,
 ) -> Iterator[str]:
-    """Yield the violations of a write to a companion."""
     if after is None:
         history.companion_generation = 0
         return

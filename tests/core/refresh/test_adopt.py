@@ -215,7 +215,7 @@ class TestUsers:
 
     def test_an_unreadable_grant_is_not_used_or_overwritten(self, running: Process) -> None:
         cluster = running.cluster
-        damaged = cluster._store(replace(cluster.secrets[GRANT], data={}))
+        damaged = cluster.store(replace(cluster.secrets[GRANT], data={}))
         process = Process(cluster)
         process.reconcile()
         assert cluster.secrets[GRANT] is damaged

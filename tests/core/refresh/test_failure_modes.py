@@ -37,8 +37,8 @@ def test_f06_an_unrelated_write_does_not_cost_the_reply(running: Process) -> Non
     cluster = running.cluster
 
     def label() -> None:
-        cluster._store(cluster.secrets[GRANT])
-        cluster._store(cluster.source())
+        cluster.store(cluster.secrets[GRANT])
+        cluster.store(cluster.source())
 
     cluster.before = once(is_commit, label)
     running.run_for(LIFE)

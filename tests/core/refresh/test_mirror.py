@@ -81,7 +81,7 @@ class TestMirrorAndCompanion:
     def test_whoever_restored_an_old_seed_is_named(self, running: Process, manager: str) -> None:
         """Where the backend says who it was."""
         cluster = running.cluster
-        cluster._store(replace(cluster.apply(document("alice-0")), manager=manager))
+        cluster.store(replace(cluster.apply(document("alice-0")), manager=manager))
         running.reconcile(event=True)
         told = [e for e in cluster.done if isinstance(e, effects.EmitEvent)][-1]
         assert told.reason == "OldSeedRestored"
@@ -114,7 +114,7 @@ class TestMirrorAndCompanion:
 
         def remove() -> None:
             bare = {annotations.IS_TOKEN: "true"}
-            cluster._store(replace(cluster.source(), annotations=bare, manager="another"))
+            cluster.store(replace(cluster.source(), annotations=bare, manager="another"))
 
         times = []
         while cluster.now < first + LIFE / 3:

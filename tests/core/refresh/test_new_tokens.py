@@ -43,6 +43,19 @@ def test_no_lifetime_makes_a_hot_loop_or_no_refresh(
     assert wait <= max(1.0, after.lifetime) + 1e-5
 
 
+@pytest.mark.parametrize("life", [30.0, 300.0, 6000.0])
+def test_tokens_of_one_second_are_spread(life: float) -> None:
+    """Invariant 12: by the uid of their source, so that a restart draws the same instants."""
+    reply = token_document(access_token="a", expires_in=life)
+    grants = [replace(INTENT, source_uid=f"uid-{number}") for number in range(2000)]
+    times = [after_success(each, reply, START, ISSUER).next_refresh or 0.0 for each in grants]
+    width, start = 0.01 * life, min(times)
+    assert max(times) - start >= 9 * width
+    for tenth in range(9):
+        begin = start + tenth * width
+        assert 130 <= sum(begin <= at < begin + width for at in times) <= 270
+
+
 class TestSucceed:
     def test_expiry_counts_from_before_sending(self) -> None:
         reply = token_document(access_token="a", refresh_token="r", expires_in=600)

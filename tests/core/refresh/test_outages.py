@@ -138,7 +138,7 @@ class TestTimeOfARequest:
         cluster = short_lived.cluster
         cluster.server.introspects = True
         sent = self.request(short_lived)
-        reply = cluster.server._serve("alice-1", cluster.now)
+        reply = cluster.server.serve("alice-1", cluster.now)
         cluster.after = once(
             lambda e: isinstance(e, Introspect), lambda: cluster.reply_late(sent, reply)
         )
@@ -171,7 +171,7 @@ class TestTimeOfARequest:
         late = cluster.grant().expires_at - lead_time(MINUTE) / 4
         assert sent.late_timeout == pytest.approx(late - cluster.server.presented[-1][0])
         assert cluster.companion().status is Status.UNCERTAIN
-        cluster.reply_late(sent, cluster.server._serve("alice-1", cluster.now))
+        cluster.reply_late(sent, cluster.server.serve("alice-1", cluster.now))
         short_lived.reconcile()
         assert cluster.companion().status is Status.READY
         assert cluster.live() == "alice-2"

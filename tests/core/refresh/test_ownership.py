@@ -155,7 +155,7 @@ def as_stored_before(cluster: VirtualCluster, kept: Grant) -> None:
     text = data[grant_secret.STATE].reveal().replace('"namespaceUid": "", ', "")
     assert "namespaceUid" not in text
     data[grant_secret.STATE] = Sensitive(text)
-    cluster._store(replace(secret, data=data))
+    cluster.store(replace(secret, data=data))
 
 
 def test_a_grant_of_an_earlier_release_takes_the_namespace_it_finds(running: Process) -> None:
@@ -193,7 +193,7 @@ def test_warnings_of_the_grant_stay_unknown_to_the_new_owner(running: Process) -
     spent = replace(
         kept, spent=(kept.live_hash,), refresh_expires_at=cluster.now + 60, refresh_renewed=False
     )
-    cluster._store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(spent)))
+    cluster.store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(spent)))
     running.observe(TokenObject.GRANT)
     events = cluster.reasons()
     take_over(running, "invalid")
@@ -223,7 +223,7 @@ def test_a_companion_that_is_newer_than_its_grant_keeps_its_generation(running: 
     earlier = cluster.secrets[GRANT]
     running.run_for(LIFE)
     generation = cluster.companion().generation
-    cluster._store(replace(cluster.secrets[GRANT], data=earlier.data))
+    cluster.store(replace(cluster.secrets[GRANT], data=earlier.data))
     del cluster.secrets[SOURCE]
     running.restarted().reconcile()
     given = cluster.companion()
@@ -244,7 +244,7 @@ def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: P
 
 
 def test_an_object_in_the_companions_place_does_not_show_the_grant(running: Process) -> None:
-    running.cluster._store(replace(running.cluster.secrets[COMPANION], annotations={}))
+    running.cluster.store(replace(running.cluster.secrets[COMPANION], annotations={}))
     running.observe(TokenObject.COMPANION)
     cluster = take_over(running, "old seed")
     assert annotations.EXPIRES_AT not in cluster.source().annotations

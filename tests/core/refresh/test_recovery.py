@@ -45,7 +45,7 @@ class TestForeignIntent:
     def test_without_an_age_its_own_word_counts(
         self, cluster: VirtualCluster, peer: Process
     ) -> None:
-        cluster.ages = False
+        cluster.written.clear()
         cluster.now += 20
         assert peer.reconcile().next_reconcile == START + 60
 
@@ -54,7 +54,7 @@ class TestForeignIntent:
         announced = with_intent(cluster.grant(), "nonce", "pod-9", cluster.now, 1e6)
         assert announced.intent is not None
         void = replace(announced, intent=replace(announced.intent, refresh_token_hash="another"))
-        cluster._store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(void)))
+        cluster.store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(void)))
         running.restarted_for(LIFE)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 

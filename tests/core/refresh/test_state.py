@@ -32,7 +32,7 @@ class TestRestored:
         cluster = VirtualCluster()
         cluster.apply("", oauth2=document(cluster.server.login("alice")))
         stored = cluster.secrets[SOURCE]
-        cluster._store(replace(stored, data={k: v for k, v in stored.data.items() if k != "oauth"}))
+        cluster.store(replace(stored, data={k: v for k, v in stored.data.items() if k != "oauth"}))
         process = Process(cluster)
         process.reconcile()
         process.restarted_for(LIFE)
@@ -44,7 +44,7 @@ class TestRestored:
     def test_an_outside_edit_costs_one_read(self, running: Process, edit: str) -> None:
         cluster = running.cluster
         if edit == "label":
-            cluster._store(replace(cluster.source(), manager="kubectl-label"))
+            cluster.store(replace(cluster.source(), manager="kubectl-label"))
         else:
             seed = cluster.server.login("bob") if edit == "new login" else "alice-0"
             cluster.apply(document(seed))
@@ -143,7 +143,7 @@ class TestRestored:
 
 class TestStale:
     def test_a_foreign_version_of_a_read_source_is_read(self, running: Process) -> None:
-        running.cluster._store(running.cluster.source())
+        running.cluster.store(running.cluster.source())
         assert running.observe().source_stale
 
     def test_a_source_that_is_gone_is_no_news_to_who_knows_none(self) -> None:
@@ -256,7 +256,7 @@ class TestGrantThatOthersChanged:
         if not answered:
             cluster.server.families.clear()
         cluster.before = once(
-            is_send, lambda: cluster._store(replace(cluster.secrets[GRANT], data={}))
+            is_send, lambda: cluster.store(replace(cluster.secrets[GRANT], data={}))
         )
         running.run_for(LIFE)
         assert cluster.status() == ("Ready" if answered else "Invalid")
@@ -274,7 +274,7 @@ def test_nodes_of_a_deleted_source_get_what_a_crash_left(running: Process) -> No
 def test_a_restart_reads_the_source_after_two_processes_wrote_at_once(running: Process) -> None:
     """The one that lost the race may have shown its own status there."""
     cluster = running.cluster
-    cluster.before = once(is_commit, lambda: cluster._store(cluster.secrets[GRANT]))
+    cluster.before = once(is_commit, lambda: cluster.store(cluster.secrets[GRANT]))
     running.die_after(is_commit)
     assert not cluster.grant().source_version
     running.restarted().reconcile()
@@ -336,7 +336,7 @@ def test_a_grant_from_a_backup_gives_way_to_the_mirror(running: Process) -> None
     kept = cluster.secrets[GRANT]
     running.run_for(3 * LIFE)
     latest = cluster.live()
-    cluster._store(kept)
+    cluster.store(kept)
     running.restarted().reconcile()
     assert cluster.presented_twice() == []
     assert cluster.live() == cluster.mirrored() != latest

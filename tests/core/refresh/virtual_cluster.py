@@ -18,7 +18,7 @@ from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.change import SecretChange, TokenObject
-from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.token_document import TokenDocument
@@ -29,8 +29,9 @@ from csidriver.core.refresh.grant import Grant
 from csidriver.core.refresh.reconcile import reconcile
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState, login_grant
 from csidriver.core.sensitive import Sensitive
-from csidriver.errors import DriverError, StoreConflict, StoreRefused
+from csidriver.errors import DriverError, StoreRefused
 from tests.core.refresh.hooks import Crashed, crash, once
+from tests.core.refresh.secret_store import SecretStore
 from tests.core.refresh.virtual_server import START, Server
 
 R = TypeVar("R")
@@ -48,12 +49,11 @@ def nothing(_: Effect[Any]) -> None:
 
 
 @dataclass
-class VirtualCluster:
+class VirtualCluster(SecretStore):
     """Everything outside of the protocol. `before` and `after` see each effect and may raise."""
 
     server: Server = field(default_factory=Server)
     now: float = START
-    secrets: dict[tuple[str, str], Secret] = field(default_factory=dict)
     spools: dict[str, dict[SourceRef, SpoolEntry]] = field(default_factory=dict)
     late: dict[SourceRef, SpoolEntry] = field(default_factory=dict)
     immutable: set[SourceRef] = field(default_factory=set)
@@ -62,15 +62,12 @@ class VirtualCluster:
     slots: list[SourceRef] = field(default_factory=list)
     tokens: dict[SourceRef, tuple[float, frozenset[str]]] = field(default_factory=dict)
     offsets: dict[str, float] = field(default_factory=dict)
-    ages: bool = True
     before: Callable[[Effect[Any]], None] = nothing
     after: Callable[[Effect[Any]], None] = nothing
     done: list[Effect[Any]] = field(default_factory=list)
-    writes: int = 0
     namespace_uids: dict[str, str] = field(default_factory=dict)
     logins: dict[SourceRef, Grant] = field(default_factory=dict)
     derived: dict[SourceRef, set[SourceRef]] = field(default_factory=dict)
-    written: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def spool(self) -> dict[SourceRef, SpoolEntry]:
@@ -105,12 +102,13 @@ class VirtualCluster:
             case effects.GetNamespaceUid(namespace):
                 return self.namespace_uids.get(namespace, f"uid-of-{namespace}")
             case effects.CreateSecret(secret):
-                self.written[secret.namespace, secret.name] = self.now
-                return self.create(secret)
+                return self.create(secret, holder)
             case effects.PatchSecret(base, patch):
-                return self._patch(base, patch)
+                if patch.data and SourceRef(base.namespace, base.name) in self.immutable:
+                    raise StoreRefused("field is immutable")
+                return self.patch(base, patch, holder)
             case effects.DeleteSecret(base):
-                return self._delete(base)
+                self.delete(base, holder)
             case effects.Now():
                 return self.now + self.offsets.get(holder, 0.0)
             case effects.Monotonic():
@@ -155,14 +153,6 @@ class VirtualCluster:
                 raise AssertionError(effect)
         return None
 
-    def read(self, key: tuple[str, str]) -> Secret | None:
-        """A Secret with its age by the clock of the API server, which is the cluster's."""
-        secret = self.secrets.get(key)
-        written_at = self.written.get(key)
-        if secret is None or written_at is None or not self.ages:
-            return secret
-        return replace(secret, age=self.now - written_at)
-
     def _grant_slot(self, ref: SourceRef) -> float:
         pause = self.pauses.popleft() if self.pauses else 0.0
         if pause or not self.may_send:
@@ -184,41 +174,6 @@ class VirtualCluster:
             if other != ref and names & theirs
         )
 
-    def create(self, secret: Secret) -> Secret:
-        """Store a new Secret as the API server would hand it back."""
-        if (secret.namespace, secret.name) in self.secrets:
-            raise StoreConflict("exists")
-        self.writes += 1
-        stored = Secret.from_manifest(secret.to_manifest())
-        return self._store(replace(stored, uid=f"uid-{self.writes}"))
-
-    def _patch(self, base: Secret, patch: SecretPatch) -> Secret:
-        current = self.secrets.get((base.namespace, base.name))
-        if current is None or current.resource_version != base.resource_version:
-            raise StoreConflict("moved on")
-        if patch.data and SourceRef(base.namespace, base.name) in self.immutable:
-            raise StoreRefused("field is immutable")
-        notes = {
-            k: v for k, v in {**current.annotations, **patch.annotations}.items() if v is not None
-        }
-        data = {k: v for k, v in {**current.data, **patch.data}.items() if v is not None}
-        self.written[base.namespace, base.name] = self.now
-        return self._store(
-            replace(current, annotations=notes, data=data, manager=core_names.FIELD_MANAGER)
-        )
-
-    def _delete(self, base: Secret) -> None:
-        current = self.secrets.get((base.namespace, base.name))
-        if current is not None and current.resource_version != base.resource_version:
-            raise StoreConflict("moved on")
-        self.secrets.pop((base.namespace, base.name), None)
-
-    def _store(self, secret: Secret) -> Secret:
-        self.writes += 1
-        stored = replace(secret, resource_version=str(self.writes))
-        self.secrets[secret.namespace, secret.name] = stored
-        return stored
-
     def put(self, keys: dict[str, str], ref: SourceRef = REF, /, **notes: str | None) -> Secret:
         """A user writes a source with annotations such as `grant_type`; None takes one away.
 
@@ -231,7 +186,7 @@ class VirtualCluster:
         merged = {**current.annotations, annotations.IS_TOKEN: "true", **named}
         kept = {key: text for key, text in merged.items() if text is not None}
         data = {key: Sensitive(text) for key, text in keys.items()}
-        return self._store(replace(current, annotations=kept, data=data, manager="kubectl"))
+        return self.store(replace(current, annotations=kept, data=data, manager="kubectl"))
 
     def apply(self, document: str, issuer: str = "", ref: SourceRef = REF, **keys: str) -> Secret:
         """A user applies a manifest with a refresh token."""
@@ -242,7 +197,7 @@ class VirtualCluster:
         """A user annotates the Secret."""
         current = self.secrets[REF.namespace, REF.name]
         notes = {**current.annotations, key: value}
-        return self._store(replace(current, annotations=notes, manager="kubectl"))
+        return self.store(replace(current, annotations=notes, manager="kubectl"))
 
     def source(self, ref: SourceRef = REF) -> Secret:
         return self.secrets[ref.namespace, ref.name]
@@ -396,7 +351,7 @@ class Process:
         """Reconcile what somebody did to one of the token's Secrets: changed or deleted it."""
         secret = self.cluster.secrets.pop(KEYS[what])
         if changes:
-            self.cluster._store(replace(secret, **changes))
+            self.cluster.store(replace(secret, **changes))
         self.observe(what)
         self.reconcile()
 

@@ -9,7 +9,6 @@ from csidriver.core import annotations, companion, names
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.grant_type import GrantType
-from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.status import Status
@@ -59,7 +58,6 @@ class GrantChecks:
             self._check_published(ref, found.token.value.reveal())
 
     def on_grant(self, ref: SourceRef, grant: Grant | None) -> None:
-        """Note the grant that is stored now."""
         if grant is None:
             self.grants.pop(ref, None)
             return
@@ -78,7 +76,6 @@ class GrantChecks:
         self._all_hindered_at = max(self._all_hindered_at, until)
 
     def on_request(self, replica: "Replica", effect: effects.RequestRepeatable) -> None:
-        """Check a request that a process is about to send."""
         ref = effect.ref
         self.loop.record(replica.holder, f"{ref.name}: requests a token")
         self.invariants.refreshes += 1
@@ -102,7 +99,6 @@ class GrantChecks:
 
     @property
     def _is_alone(self) -> bool:
-        """Return True if never two processes work at the same time."""
         parameters = self.network.parameters
         return parameters.leader_election and not parameters.freeze
 
@@ -114,17 +110,6 @@ class GrantChecks:
         # A process that died may not have stored what became of the request before.
         if self._is_alone and not due and subject == last and not self._is_hindered(ref, at):
             self.loop.report_violation(f"16: {ref.name} is requested without need")
-
-    def on_outcome(
-        self,
-        replica: "Replica",
-        effect: effects.RequestToken | effects.RequestRepeatable,
-        outcome: TokenResponse,
-    ) -> None:
-        """Note an outcome that a living process has received, of any token request."""
-        if isinstance(outcome, Failure):
-            self.hinder_all(self.loop.now)
-            self.invariants.on_failure(replica, effect, outcome)
 
     def _is_repeatable(self, ref: SourceRef) -> bool:
         grant = self.grants.get(ref)

@@ -30,14 +30,13 @@ class GrantUsers:
         self.rng = Random(f"{seed} users of others")  # noqa: S311 - repeatable on purpose
 
     def create_secrets(self) -> None:
-        """Create the Secrets that the parameters name."""
         self.network.server.access_tokens.refusal = self.rng.choice(
             ("invalid_request", "invalid_grant")
         )
         for kind in self.network.parameters.others:
             ref = SourceRef(NAMESPACE, kind)
             self.network.cluster.add_token(ref)
-            self.network.cluster.create(_secret(ref, kind), "user")
+            self.network.cluster.create(_secret(ref, kind))
 
     def plan_actions(self) -> None:
         """Let users act, and the operator of the server switch these grants off for a while."""
@@ -98,12 +97,12 @@ class GrantUsers:
         current = self.network.cluster.secrets.get(key)
         if current is None:
             return
-        self.network.cluster.delete(current, "user")
+        self.network.cluster.delete(current)
 
         def create() -> None:
             if key not in self.network.cluster.secrets:
                 kept = replace(current, annotations=_annotations(name))
-                self.network.cluster.create(kept, "user")
+                self.network.cluster.create(kept)
 
         self._later(longest, create)
 
@@ -118,7 +117,7 @@ class GrantUsers:
         own = (annotations.GRANT_TYPE, annotations.LOGIN)
         kept = {key: value for key, value in current.annotations.items() if key not in own}
         changed = replace(current, annotations={**kept, **wanted})
-        self.network.cluster.put(changed, "user")
+        self.network.cluster.store(changed)
 
 
 def _exchange(login: str) -> dict[str, str]:
@@ -126,7 +125,6 @@ def _exchange(login: str) -> dict[str, str]:
 
 
 def _annotations(kind: str) -> dict[str, str]:
-    """Return the annotations that the user wants a Secret to have in the end."""
     own = {annotations.IS_TOKEN: "true"}
     if kind == kinds.CLIENT:
         return own | {annotations.GRANT_TYPE: GrantType.CLIENT_CREDENTIALS.value}

@@ -37,11 +37,10 @@ class IssuedTokens:
     is_off: bool = False
 
     def record(self, access_token: str, family: str, now: float) -> None:
-        """Note an access token that came with a refresh token."""
         self.tokens[access_token] = IssuedToken(now + self.lifetime, SCOPE, family)
 
     def answer(
-        self, client: str, form: Form, dead_families: set[str], now: float
+        self, client: str, form: Form, families: Mapping[str, object], now: float
     ) -> tuple[int, Mapping[str, Any]]:
         """Return status and body of the answer to a request."""
         fields = {name: value.reveal() for name, value in form}
@@ -50,7 +49,7 @@ class IssuedTokens:
         if fields["grant_type"] == GrantType.CLIENT_CREDENTIALS.parameter:
             return 200, self._issue(f"cc-{client}", IssuedToken(now + self.lifetime, SCOPE))
         subject = self.tokens.get(fields["subject_token"])
-        if subject is None or subject.expires_at <= now or subject.family in dead_families:
+        if subject is None or subject.expires_at <= now or subject.family not in {"", *families}:
             return 400, {"error": self.refusal}
         scope = WIDE_SCOPE if client == GREEDY_CLIENT else subject.scope
         fresh = IssuedToken(now + self.lifetime, scope, subject.family, exchanged=True)

@@ -216,7 +216,7 @@ class TestRefreshTokens:
         self.annotate(cluster, None)
         edited(running)
         assert cluster.server.tokens() == ["alice-0", "alice-2"]
-        assert served(cluster) == "at-alice-3"
+        assert cluster.live() == "alice-3"
 
 
 class TestOwners:

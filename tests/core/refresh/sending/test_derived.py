@@ -255,7 +255,7 @@ class TestDeletion:
         assert served(cluster) == "issued-2", "a login that returns begins it anew"
 
     def test_a_login_without_its_annotation_is_none(self, pair: Pair) -> None:
-        pair.cluster._store(replace(pair.cluster.source(LOGIN), annotations={}))
+        pair.cluster.store(replace(pair.cluster.source(LOGIN), annotations={}))
         pair.event(pair.login)
         assert served(pair.cluster) == ""
 

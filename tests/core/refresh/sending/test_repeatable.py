@@ -88,7 +88,7 @@ class TestFailures:
         fresh.run_for(30)
         assert len(cluster.server.forms) <= 2
         assert cluster.status() == "Ready"
-        assert served(cluster) == f"issued-{cluster.server.issued}"
+        assert served(cluster) == f"issued-{cluster.server.issued['']}"
 
     def test_a_lost_answer_is_asked_for_again(self, cluster: VirtualCluster) -> None:
         running = process(cluster)
