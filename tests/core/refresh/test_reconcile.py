@@ -73,7 +73,7 @@ class TestTheQuietLife:
         cluster = VirtualCluster()
         cluster.create(Secret(*SOURCE, data={"oauth": Sensitive(document("x"))}))
         assert Process(cluster).reconcile().next_reconcile is None
-        assert cluster.writes == 2
+        assert cluster.writes == 1
 
     def test_without_a_source_there_is_nothing_to_tell(self, cluster: VirtualCluster) -> None:
         nothing, rules = TokenState(REF), RefreshContext(Issuers(), "pod-1")
