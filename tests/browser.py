@@ -56,11 +56,6 @@ class Browser(contextlib.ExitStack):
         self.callback(self._quit)
 
     @property
-    def url(self) -> str:
-        """The address of the page."""
-        return str(self._send("GET", "/url"))
-
-    @property
     def text(self) -> str:
         """The page as a person reads it."""
         return str(self._send("POST", "/execute/sync", script=_TEXT, args=[]))
@@ -82,11 +77,6 @@ class Browser(contextlib.ExitStack):
     def click(self, selector: str) -> None:
         """Click on an element; the page to which that leads may come later."""
         self._send("POST", f"/element/{self._find(selector)}/click")
-
-    def has(self, selector: str) -> bool:
-        """Return True if the page has an element now."""
-        script = "return document.querySelector(arguments[0]) !== null"
-        return bool(self._send("POST", "/execute/sync", script=script, args=[selector]))
 
     def forget(self) -> None:
         """Forget all cookies, and so who has signed in where."""

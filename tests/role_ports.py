@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from csidriver.adapters.mounts import Mounts
@@ -23,7 +23,7 @@ _REVIEWS = re.compile(r"admission reviews on port ([0-9]+)")
 
 
 @contextlib.contextmanager
-def role(name: str, folder: Path, prefix: Sequence[str] = ()) -> Iterator[tuple[int, Path]]:
+def role(name: str, folder: Path) -> Iterator[tuple[int, Path]]:
     """Run a role, with a folder as its store; give its pid and its log. It must not end."""
     flags = ["--store", f"dir:{folder}/store", "--listen", "127.0.0.1:0"]
     (folder / "store").mkdir()
@@ -39,7 +39,7 @@ def role(name: str, folder: Path, prefix: Sequence[str] = ()) -> Iterator[tuple[
     else:
         flags += ["--webhook-listen", "127.0.0.1:0"]
     try:
-        with running(name, *flags, prefix=prefix) as (process, log):
+        with running(name, *flags) as (process, log):
             yield process.pid, log
             process.terminate()
             assert process.wait(20) == 0
@@ -49,18 +49,12 @@ def role(name: str, folder: Path, prefix: Sequence[str] = ()) -> Iterator[tuple[
                 Mounts().unmount(Path(mount.target))
 
 
-def timed(ask: Ask) -> tuple[int, float]:
-    """Return the status of an answer, and the seconds that it took."""
-    began = time.monotonic()
-    status, _ = ask()
-    return status, time.monotonic() - began
-
-
 def seconds_of(ask: Ask) -> float:
     """Return the seconds that a good answer took."""
-    status, seconds = timed(ask)
+    began = time.monotonic()
+    status, _ = ask()
     assert status == 200
-    return seconds
+    return time.monotonic() - began
 
 
 def port_of(log: Path, what: str) -> int:

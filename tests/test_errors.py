@@ -1,21 +1,6 @@
 """The tree of errors and their texts."""
 
-import inspect
-
-import pytest
-
 from csidriver import errors
-
-CLASSES = [
-    each
-    for _, each in inspect.getmembers(errors, inspect.isclass)
-    if each.__module__ == errors.__name__
-]
-
-
-@pytest.mark.parametrize("each", CLASSES)
-def test_every_error_is_one_of_the_driver(each: type) -> None:
-    assert issubclass(each, errors.DriverError)
 
 
 def test_invalid_input_names_its_subject_and_all_problems() -> None:

@@ -163,12 +163,3 @@ def test_a_node_finds_brokers_where_the_chart_puts_them() -> None:
     elsewhere = parsed("--driver-namespace", "d")
     assert flags.broker_of_node(elsewhere) == ("oauth2-csi-broker.d.svc", 9444)
     assert flags.broker_of_node(parsed("--broker", "[::1]:1")) == ("::1", 1)
-
-
-def test_a_node_has_no_credentials_for_the_api(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    flags.add_common(parser, ":9808", api=False)
-    assert flags.common_settings(parser.parse_args(STORE)).kubeconfig is None
-    with pytest.raises(SystemExit):
-        parser.parse_args([*STORE, "--kubeconfig", "/config"])
-    assert "unrecognized arguments: --kubeconfig" in capsys.readouterr().err

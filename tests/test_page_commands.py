@@ -11,22 +11,14 @@ one --flag \\
 two      # and why
 ```
 
-The output:
-
 ```text
 Ready   5s
 ```
 
 ## A section
 
-Text.
-
 ```sh
 three
-```
-
-```yaml
-a: b
 ```
 
 ## Another
@@ -34,8 +26,6 @@ a: b
 ```text
 of none
 ```
-
-    not a command
 """
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tools.debian import ALONE, unpack_with_libraries
 from tools.image import Buildah, find_builder
 from tools.picture import last_screen
 from tools.programs import HERE, MODULES, find, oidc_provider, source
@@ -140,47 +139,3 @@ def test_docker_without_its_daemon_builds_no_image(
     assert isinstance(find_builder(), Buildah)
     program(tmp_path, "docker")
     assert not isinstance(find_builder(), Buildah)
-
-
-def test_of_debian_comes_what_is_asked_for_and_the_libraries_that_are_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Of what apt-get would install, the first is asked for already, and the second has no line.
-    program(tmp_path / "bin", "apt-get").write_text("""#!/bin/sh
-case $1 in
-  --simulate) echo "Inst browser (1 Debian)"; echo "Inst libmissing (2 Debian)";;
-  download) shift; for name in "$@"; do echo "$name" >> "$TOLD"; : > "${name}_1_all.deb"; done;;
-esac
-""")
-    program(tmp_path / "bin", "dpkg-deb").write_text("""#!/bin/sh
-mkdir -p "$3" && : > "$3/$(basename "$2")"
-""")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("TOLD", str(tmp_path / "told"))
-    tree = tmp_path / "home/tree"
-    tree.parent.mkdir()
-    unpack_with_libraries(["browser"], tree)
-    assert (tmp_path / "told").read_text().split() == ["browser", "libmissing"]
-    assert {path.name for path in tree.iterdir()} == {"browser_1_all.deb", "libmissing_1_all.deb"}
-    assert {path.name for path in tmp_path.iterdir()} == {"bin", "home", "told"}
-
-
-@pytest.mark.other_uids
-def test_a_root_file_system_is_as_if_it_were_the_machine(tmp_path: Path) -> None:
-    # What is bound is seen, what is written goes to the box, and the root stays as it was.
-    root, box, seen = (tmp_path / name for name in ("root", "box", "seen"))
-    for name in ("bin", "dev", "etc", "lib", "lib64", "mnt", "proc", "run", "sys", "tmp", "usr"):
-        (root / name).mkdir(parents=True)
-    pairs = [str(seen), "/given"]
-    for name in ("bin", "lib", "lib64", "usr"):
-        pairs += [f"/{name}", f"/{name}"]
-    seen.mkdir()
-    script = "echo from inside > /given/note; echo x > /etc/changed; ls /mnt"
-    enter = [str(HERE / "enter.sh"), str(root), str(box), *pairs, "--", "/bin/sh", "-c", script]
-    done = subprocess.run(  # noqa: S603 - programs of ours
-        [*ALONE, *enter], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (seen / "note").read_text() == "from inside\n"
-    assert (box / "upper/etc/changed").exists()
-    assert not (root / "etc/changed").exists()
