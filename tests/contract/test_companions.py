@@ -19,7 +19,8 @@ from tests.broker.conftest import WEB
 from tests.broker.fakes import HELLO, TOKENS, FakeCluster, companion, review
 from tests.broker.running import RunningBroker
 from tests.kubectl_store import KubectlStore
-from tests.node.companions.nodes import ClientNode, States, eventually
+from tests.node.companions.nodes import ClientNode, States
+from tests.node.plugin import eventually
 
 MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}}
 

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.node.killable_plugin import ForkServer
 from tests.node.plugin import Node
 
 
@@ -40,3 +41,9 @@ def published(node: Node) -> Node:
     node.write_token("at-1")
     node.publish(node.request())
     return node
+
+
+@pytest.fixture(scope="module")
+def fork_server() -> Iterator[ForkServer]:
+    with ForkServer() as fork_server:
+        yield fork_server

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,14 +14,6 @@ ENDS = MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | UNMOU
 _HEAD = struct.Struct("iIII")
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True)
-class Event:
-    """An event of a watched path, and the name if the path is a folder."""
-
-    mask: int
-    name: str
 
 
 class Inotify:
@@ -39,17 +30,15 @@ class Inotify:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def read(self) -> list[Event]:
-        """Return the events since the last call."""
-        events = []
+    def read(self) -> list[int]:
+        """Return the masks of the events since the last call."""
+        masks = []
         try:
             content = os.read(self._fd, 1 << 20)
         except BlockingIOError:
             return []
         while content:
             _, mask, _, length = _HEAD.unpack_from(content)
-            end = _HEAD.size + length
-            name = content[_HEAD.size : end].rstrip(b"\0").decode()
-            events.append(Event(mask, name))
-            content = content[end:]
-        return events
+            masks.append(mask)
+            content = content[_HEAD.size + length :]
+        return masks

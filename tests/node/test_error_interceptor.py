@@ -1,7 +1,7 @@
 import grpc
 import pytest
 
-from tests.node.plugin import Node, refused
+from tests.node.plugin import Node
 
 pytestmark = pytest.mark.mounts
 
@@ -23,18 +23,3 @@ def test_problems_that_have_no_room_are_counted(shared_node: Node) -> None:
     named = text.count("is unknown")
     # Eight keys, the number of the other ones, and the mode.
     assert text.endswith(f"; and {10 - named} more problems")
-
-
-def test_what_is_no_message_is_refused_and_does_nothing(
-    shared_node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    with grpc.insecure_channel(f"unix:{shared_node.registration}") as channel:
-        for method in (
-            "/csi.v1.Node/NodePublishVolume",
-            "/csi.v1.Identity/Probe",
-            "/pluginregistration.Registration/NotifyRegistrationStatus",
-        ):
-            call = channel.unary_unary(method)
-            code, _ = refused(lambda call=call: call(b"\xff", timeout=5))  # type: ignore[misc]
-            assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert [record for record in caplog.records if record.exc_info] == []

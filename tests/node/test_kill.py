@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,12 +26,6 @@ pytestmark = pytest.mark.mounts
 SIDE_BY_SIDE = 4
 
 Act = Callable[[KillablePlugin], None]
-
-
-@pytest.fixture(scope="module")
-def fork_server() -> Iterator[ForkServer]:
-    with ForkServer() as fork_server:
-        yield fork_server
 
 
 def rehearsed(fork_server: ForkServer, play: Act, essential: list[str]) -> list[str]:

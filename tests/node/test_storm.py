@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -28,12 +28,6 @@ LIFE = 0.15
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.005, 0.04
 # What a kubelet counts; a storm has a tenth as many of each as kills, at least.
 KINDS = ("publish", "unpublish", "rotation", "dead")
-
-
-@pytest.fixture(scope="module")
-def fork_server() -> Iterator[ForkServer]:
-    with ForkServer() as fork_server:
-        yield fork_server
 
 
 @dataclass(slots=True)

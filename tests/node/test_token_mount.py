@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -13,7 +13,6 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core.status import Status
 from csidriver.errors import MountFailed
 from tests.node.inotify import CREATE, MODIFY, MOVED_TO, Inotify
-from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
 from tests.node.plugin import Node, companion, eventually, make_read_only, names, sub_path_mount
 
 pytestmark = pytest.mark.mounts
@@ -73,22 +72,6 @@ SABOTAGES = [
 every_sabotage = pytest.mark.parametrize("sabotage", SABOTAGES)
 
 
-@pytest.fixture(scope="module")
-def fork_server() -> Iterator[ForkServer]:
-    with ForkServer() as fork_server:
-        yield fork_server
-
-
-@pytest.fixture
-def process(fork_server: ForkServer) -> Iterator[KillablePlugin]:
-    """A node with a plugin process and one published volume."""
-    with killable_plugin(fork_server) as node:
-        node.write_token("at-1")
-        node.start()
-        node.publish(node.request())
-        yield node
-
-
 def held_mounts(node: Node) -> list[Path]:
     """The files of a container that has a directory mount and a subPath mount."""
     whole = node.root / "container"
@@ -117,28 +100,28 @@ def is_whole(node: Node) -> bool:
 
 @every_sabotage
 def test_a_loss_is_mended_within_seconds_and_no_container_notices(
-    process: KillablePlugin, sabotage: Sabotage
+    published: Node, sabotage: Sabotage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = held_mounts(process)
+    files = held_mounts(published)
     inodes = [file.stat().st_ino for file in files]
-    sabotage(process)
-    assert not is_whole(process)
-    eventually(lambda: "mended: " in process.log(), "the repair", 8)
-    assert is_whole(process)
-    process.publish(process.request())
-    process.publish(process.request("v2"))
-    files += [process.file(), process.file("v2")]
-    process.write_token("at-2", 2)
+    sabotage(published)
+    assert not is_whole(published)
+    eventually(lambda: "mended: " in caplog.text, "the repair", 8)
+    assert is_whole(published)
+    published.publish(published.request())
+    published.publish(published.request("v2"))
+    files += [published.file(), published.file("v2")]
+    published.write_token("at-2", 2)
     eventually(lambda: reads(files) == {"at-2"}, "the rotation")
     assert [file.stat().st_ino for file in files[:2]] == inodes
-    process.kill()
-    process.write_token("at-3", 3)
-    process.start()
+    published.stop()
+    published.write_token("at-3", 3)
+    published.start()
     eventually(lambda: reads(files) == {"at-3"}, "the rotation after a restart")
-    process.unpublish()
-    process.unpublish("v2")
-    assert names(process.token_folder) == []
-    assert not process.target().exists()
+    published.unpublish()
+    published.unpublish("v2")
+    assert names(published.token_folder) == []
+    assert not published.target().exists()
 
 
 @pytest.mark.parametrize("sabotage", [cover_by_folder, unmount_both, unmount_all])
@@ -226,7 +209,7 @@ def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
         # Files that exist still get their tokens, where the kernel lets them.
         expected = {"at-1"} if sabotage is remount_read_only else {"at-2"}
         eventually(lambda: reads(files) == expected, "the rotation")
-        assert not any(event.mask & (CREATE | MOVED_TO | MODIFY) for event in events.read())
+        assert not any(mask & (CREATE | MOVED_TO | MODIFY) for mask in events.read())
     assert plugin.alive() == problems
     unwilling.refuses = False
     eventually(lambda: plugin.alive() == plugin.ready() == [], "the repair")

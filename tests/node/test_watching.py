@@ -36,7 +36,7 @@ class Watcher:
     def events(self) -> list[list[int]]:
         """Return the events of each watch since the start, or since `take_change`."""
         for watch, masks in zip(self._watches, self._read, strict=True):
-            masks += [event.mask for event in watch.read()]
+            masks.extend(watch.read())
         return self._read
 
     def take_change(self) -> None:

@@ -59,7 +59,3 @@ def test_octal_escapes_are_undone_once(escaped: str, path: str) -> None:
 @pytest.mark.parametrize("line", ["", "\n", "1 2 8:1 / /mnt rw", "- - - - - -"])
 def test_what_is_no_mount_is_passed_over(line: str) -> None:
     assert list(parse([line])) == []
-
-
-def test_an_empty_source_is_read() -> None:
-    assert only("1 2 0:5 / /mnt rw - tmpfs  rw").fs_type == "tmpfs"

@@ -21,10 +21,8 @@ def rendered(text: str) -> bytes:
     ("text", "wanted"),
     [
         ("$(ACCESS_TOKEN)", b"tok.en"),
-        ("oauth2:$(ACCESS_TOKEN):$(EXPIRES_AT)", b"oauth2:tok.en:4600"),
-        ("$(TOKEN_TYPE) $(ACCESS_TOKEN)", b"Bearer tok.en"),
+        ("$(TOKEN_TYPE) $(ACCESS_TOKEN):$(EXPIRES_AT)", b"Bearer tok.en:4600"),
         ("$$$(ACCESS_TOKEN)", b"$tok.en"),
-        ("cost: 5$", b"cost: 5$"),
         ("$ACCESS_TOKEN ${ACCESS_TOKEN} (x)", b"$ACCESS_TOKEN ${ACCESS_TOKEN} (x)"),
         ("caf\u00e9\r\n\t", "caf\u00e9\r\n\t".encode()),
     ],
@@ -44,15 +42,7 @@ def test_what_a_token_contains_is_not_expanded() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "$(REFRESH_TOKEN)",
-        "$(access_token)",
-        "$(ACCESS_TOKEN",
-        "$(A\n)",
-    ],
-)
+@pytest.mark.parametrize("text", ["$(REFRESH_TOKEN)", "$(ACCESS_TOKEN", "$(A\n)"])
 def test_other_names_are_errors(text: str) -> None:
     with pytest.raises(InvalidTemplate) as caught:
         Template.parse(text)

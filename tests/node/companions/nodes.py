@@ -1,7 +1,6 @@
 """A node's client, and the brokers that it knows."""
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,10 +90,3 @@ class ClientNode:
 
 def target(broker: RunningBroker) -> str:
     return f"ipv4:127.0.0.1:{broker.server.port}"
-
-
-def eventually(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.005)

@@ -13,7 +13,8 @@ from csidriver.node.companions.broker_client import ClientPauses
 from tests.broker.conftest import DB, WEB
 from tests.broker.fakes import HELLO, NEEDLE, FakeCluster, companion
 from tests.broker.running import RunningBroker
-from tests.node.companions.nodes import ClientNode, States, eventually, target
+from tests.node.companions.nodes import ClientNode, States, target
+from tests.node.plugin import eventually
 
 
 def connected(brokers: list[RunningBroker]) -> list[float | None]:
@@ -82,37 +83,27 @@ def test_after_the_loss_of_all_a_new_broker_is_found(tmp_path: Path, cluster: Fa
 
 
 def test_what_expires_soonest_is_asked_first(tmp_path: Path, cluster: FakeCluster) -> None:
-    pods = [
-        cluster.add_pod(PodRef("alice", f"p{n}", f"u-{n}"), "node-a", "hello-token") for n in "123"
-    ]
-    with RunningBroker(cluster) as first:
-        node = ClientNode(tmp_path, first)
-        subscribed = [node.follow(pod, "hello-token") for pod in pods]
-        node.client.start()
-        for _, states in subscribed:
-            states.generation(1)
-        node.address.targets.remove(target(first))
-    try:
-        subscriptions = node.client._subscriptions.values()
-        for subscription, expires_at in zip(subscriptions, (30.0, 10.0, 20.0), strict=True):
-            assert isinstance(subscription.answer, Companion)
-            assert subscription.answer.token is not None
-            token = replace(subscription.answer.token, expires_at=expires_at)
-            subscription.answer = replace(subscription.answer, token=token)
-        order: list[str] = []
-        get_pod = cluster.get_pod
+    node = ClientNode(tmp_path)
+    for number, expires_at in enumerate((30.0, 10.0, 20.0), 1):
+        pod = PodRef("alice", f"p{number}", f"u-{number}")
+        node.follow(cluster.add_pod(pod, "node-a", "hello-token"), "hello-token")
+        known = companion(1)
+        assert known.token is not None
+        known = replace(known, token=replace(known.token, expires_at=expires_at))
+        node.client._subscriptions[number].answer = known
+    order: list[str] = []
+    get_pod = cluster.get_pod
 
-        def record(namespace: str, name: str, *, cached: bool) -> object:
-            order.append(name)
-            return get_pod(namespace, name, cached=cached)
+    def record(namespace: str, name: str, *, cached: bool) -> object:
+        order.append(name)
+        return get_pod(namespace, name, cached=cached)
 
-        cluster.get_pod = record  # type: ignore[method-assign, assignment]
-        with RunningBroker(cluster) as second:
-            node.add(second)
+    cluster.get_pod = record  # type: ignore[method-assign, assignment]
+    with RunningBroker(cluster) as broker:
+        node.add(broker)
+        with node:
             eventually(lambda: len(order) >= 3)
-        assert order[:3] == ["p2", "p3", "p1"]
-    finally:
-        node.client.stop()
+    assert order[:3] == ["p2", "p3", "p1"]
 
 
 def test_a_denial_is_an_error_and_is_asked_again(node: ClientNode, cluster: FakeCluster) -> None:

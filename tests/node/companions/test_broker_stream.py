@@ -8,7 +8,8 @@ from tests.broker.conftest import WEB
 from tests.broker.fakes import NEEDLE, FakeCluster, companion, review
 from tests.broker.running import RunningBroker
 from tests.leak_detection import LogCollector
-from tests.node.companions.nodes import ClientNode, eventually
+from tests.node.companions.nodes import ClientNode
+from tests.node.plugin import eventually
 
 
 def test_a_token_that_is_refused_is_read_anew_and_not_shown(

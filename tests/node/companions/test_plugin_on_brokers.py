@@ -12,8 +12,8 @@ from csidriver.core.companion import Companion
 from csidriver.core.names import POD_UID
 from tests.broker.fakes import FakeCluster
 from tests.broker.running import HOST, RunningBroker
-from tests.node.companions.nodes import ClientNode, eventually, target
-from tests.node.plugin import Node, companion, token
+from tests.node.companions.nodes import ClientNode, target
+from tests.node.plugin import Node, companion, eventually, token
 
 pytestmark = pytest.mark.mounts
 
