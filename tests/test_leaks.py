@@ -5,17 +5,13 @@ companion and in the token file too. Nowhere else, at any log level, encoded or 
 """
 
 import base64
-import contextlib
 import copy
 import json
 import logging
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +40,7 @@ from tests.leak_detection import (
     spellings,
 )
 from tests.node.plugin import Node
+from tests.processes import running
 from tests.refresher.bench import NAMESPACE, Bench, manifest, until
 
 
@@ -197,23 +194,6 @@ def pod(name: str, **attributes: str) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": spec}
 
 
-@contextlib.contextmanager
-def roles(bench: Bench, folder: Path, kubelet: Kubelet) -> Iterator[Path]:
-    """Both roles in one process at level debug; yields its log."""
-    log = folder / "log"
-    command = [sys.executable, "-m", "csidriver", "run", "--roles", "node,refresher"]
-    command += ["--store", f"dir:{bench.root}", "--issuers", str(bench.issuers)]
-    command += ["--listen", "127.0.0.1:0", "--log-level", "debug", "--publish-wait", "0.5"]
-    command += ["--kubelet-dir", str(kubelet.root), "--view-dir", str(folder / "view")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 - ours
-        try:
-            yield log
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-
-
 def publish_with_secrets(kubelet: Kubelet, held: str) -> str:
     """The status text for a volume with nodePublishSecretRef."""
     socket = kubelet.root / "plugins" / core_names.DRIVER_NAME / "csi.sock"
@@ -247,7 +227,10 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
         told: list[str] = []
         refresh: set[str] = set()
         access: set[str] = set()
-        with roles(bench, folder, kubelet) as log:
+        flags = ["--store", f"dir:{bench.root}", "--issuers", str(bench.issuers)]
+        flags += ["--listen", "127.0.0.1:0", "--log-level", "debug", "--publish-wait", "0.5"]
+        flags += ["--kubelet-dir", str(kubelet.root), "--view-dir", str(folder / "view")]
+        with running("run", "--roles", "node,refresher", *flags) as (process, log):
             kubelet.register(threading.Event(), 20.0, lambda: None)
             bench.issuer.add_faults(leaking_replies(planted)["refused"])
             bench.apply("refused", seeds[0])
@@ -278,7 +261,9 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
 
             kept = str(until(noted))
             kubelet.stop()
-        said = log.read_text(encoding="utf-8")
+            process.terminate()
+            assert process.wait(20) == 0
+            said = log.read_text(encoding="utf-8")
         # The file system outlives the plugin on purpose.
         for mounted in (plugin / "tokens", kubelet.root):
             Mounts().unmount(mounted)

@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,14 +18,13 @@ from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from tests.peers.login_pages import USER
 from tests.refresher.bench import until
+from tests.reserved_port import reserve_port
 from tools.programs import find
 
 CLIENT = Client("app", Sensitive("secret of app"))
 # A client without a secret.
 PUBLIC = "kubectl"
 _ADMIN = "admin-of-a-test"
-# Below the ports the kernel gives to clients.
-_PORTS = range(20000, 30000)
 # Seconds. A start takes 20 on an idle machine, and its log is silent for up to 5 of them.
 _SILENCE = 600.0
 _START = 3600.0
@@ -69,7 +66,7 @@ class Keycloak(contextlib.ExitStack):
         super().__init__()
         home = find("keycloak")
         assert home is not None, "keycloak is missing: python -m tools keycloak"
-        port = next(p for p in random.SystemRandom().sample(_PORTS, 50) if _is_free(p))
+        port = self.enter_context(reserve_port()).getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         folder = Path(self.enter_context(tempfile.TemporaryDirectory()))
         environment = {n: v for n, v in os.environ.items() if "proxy" not in n.lower()}
@@ -193,8 +190,3 @@ def _send(method: str, url: str, **content: Any) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
         return session.request(method, url, timeout=_REQUEST, **content)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -12,14 +12,6 @@ def of(*elements: Any) -> ParsedAnnotation:
     return parse(json.dumps(elements))
 
 
-def test_a_valid_entry_is_read() -> None:
-    parsed = of(VALID)
-    (entry,) = parsed.entries
-    assert (entry.secret_name, entry.container, entry.owner) == ("hello-token", "main", 0)
-    assert entry.template_config_map is None
-    assert parsed.problems == parsed.warnings == ()
-
-
 @pytest.mark.parametrize("text", [" [ ] ", "null"])
 def test_an_empty_array_and_an_unset_helm_value_ask_for_nothing(text: str) -> None:
     assert parse(text) == ParsedAnnotation(())
@@ -67,12 +59,7 @@ def test_a_misspelt_required_field_is_recognised() -> None:
     assert '"secretNames"' in problem
 
 
-def test_all_faults_are_reported_at_once() -> None:
-    parsed = of({}, {"secretName": "A", "container": 1, "owner": "x"}, 7)
-    assert len(parsed.problems) == 6
-
-
-@pytest.mark.parametrize("element", [1, "hello-token", None, [], True])
+@pytest.mark.parametrize("element", ["hello-token", None, []])
 def test_an_element_that_is_no_object_is_a_problem(element: Any) -> None:
     (problem,) = of(element).problems
     assert problem.startswith("entry 1 of 1 is not an object")
@@ -84,7 +71,7 @@ def test_bad_json_is_located_and_never_echoed() -> None:
     assert "eyJsecret" not in problem
 
 
-def test_a_value_that_fails_its_check_is_never_echoed() -> None:
+def test_values_that_fail_are_all_told_and_never_echoed() -> None:
     parsed = of(dict.fromkeys([*VALID, "templateConfigMapName"], "eyJ.NEEDLE"))
     assert len(parsed.problems) == 4
     assert "NEEDLE" not in repr(parsed)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 
-from csidriver.core.admission.inject import inject
+from csidriver.core.admission.inject import _INJECTED, inject
 from csidriver.errors import InvalidAnnotation
 from tests.core.admission.pods import (
     ENTRY,
@@ -33,10 +33,6 @@ def _in_volume(**fields: Any) -> Change:
     return lambda spec: spec["volumes"][-1]["csi"].update(fields)
 
 
-def _attribute(spec: dict[str, Any]) -> None:
-    spec["volumes"][-1]["csi"]["volumeAttributes"]["minValidity"] = "60"
-
-
 def _reversed(spec: dict[str, Any]) -> None:
     spec["containers"].append(container("added"))
     for items in (spec["volumes"], spec["containers"][0]["volumeMounts"], spec["containers"]):
@@ -50,11 +46,6 @@ def _copied_mounts(spec: dict[str, Any]) -> None:
     spec["initContainers"] = [copy_of | {"name": "copies-init"}]
 
 
-def _folder(spec: dict[str, Any]) -> None:
-    spec["volumes"].append({"name": "writable", "emptyDir": {}})
-    spec["containers"][0]["volumeMounts"].append(mounted("writable", "/tmp"))
-
-
 @pytest.mark.parametrize("manifest", [TOKEN_PRINTER, EOS], ids=["named", "slip"])
 @pytest.mark.parametrize(
     "decorate",
@@ -63,10 +54,8 @@ def _folder(spec: dict[str, Any]) -> None:
         pytest.param(_in_mount(mountPath="/tmp//oauthtk_0/"), id="path spelt otherwise"),
         pytest.param(_in_mount(readOnly=False), id="read-only left to the volume"),
         pytest.param(_in_volume(fsType="", added=None), id="fields of the volume"),
-        pytest.param(_attribute, id="attribute"),
         pytest.param(_reversed, id="order"),
         pytest.param(_copied_mounts, id="mounts copied into sidecars"),
-        pytest.param(_folder, id="writable /tmp"),
     ],
 )
 def test_what_other_webhooks_add_after_us_stays_and_nothing_is_added_again(
@@ -99,21 +88,13 @@ def test_what_has_another_effect_than_ours_is_not_taken_for_ours(
     assert "another volume" in problem or "a mount of its own" in problem
 
 
-INJECTED = (
-    *("istio-proxy", "istio-init", "istio-validation", "enable-core-dump", "linkerd-proxy"),
-    *("linkerd-init", "linkerd-network-validator", "linkerd-debug", "azwi-proxy"),
-    *("azwi-proxy-init", "vault-agent", "vault-agent-init", "gke-gcsfuse-sidecar"),
-    "gke-gcsfuse-metadata-prefetch",
-)
-
-
 @pytest.mark.parametrize("initial", [True, False], ids=["before the pod starts", "beside"])
 def test_the_slip_is_forgiven_beside_what_other_webhooks_injected_before_us(
     *, initial: bool
 ) -> None:
     pod = yaml.safe_load(EOS)
     alone = inject(pod)
-    added = [container(name) for name in INJECTED]
+    added = [container(name) for name in _INJECTED]
     pod["spec"]["initContainers"] = added if initial else []
     pod["spec"]["containers"] = [*([] if initial else added), *pod["spec"]["containers"]]
     done = inject(pod)
@@ -121,26 +102,6 @@ def test_the_slip_is_forgiven_beside_what_other_webhooks_injected_before_us(
     assert done.pod["spec"]["initContainers"] == pod["spec"]["initContainers"]
     assert done.warnings == alone.warnings
     assert inject(done.pod) == done
-
-
-def test_a_container_that_nobody_is_known_to_inject_counts() -> None:
-    pod = yaml.safe_load(EOS)
-    pod["spec"]["containers"] += [container("istio-proxy"), container("helper")]
-    (problem,) = problems_of(pod)
-    assert '"eos-printer"' in problem
-
-
-def test_an_init_container_is_never_the_only_one() -> None:
-    spec = {"containers": [container("istio-proxy")], "initContainers": [container("setup")]}
-    (problem,) = problems_of(pod_with(ENTRY, **spec))
-    assert '"istio-proxy"' in problem
-
-
-@pytest.mark.parametrize("name", ["main", "istio-proxy"])
-def test_an_injected_container_gets_the_token_if_it_is_named_or_alone(name: str) -> None:
-    pod = pod_with(ENTRY | {"container": name}, containers=[container("istio-proxy")])
-    (only,) = inject(pod).pod["spec"]["containers"]
-    assert len(only["volumeMounts"]) == 1
 
 
 def _is_kept_with(added: dict[str, Any], pod: Pod, place: str = "containers") -> None:
@@ -152,8 +113,15 @@ def _is_kept_with(added: dict[str, Any], pod: Pod, place: str = "containers") ->
 
 
 @pytest.mark.parametrize("place", ["containers", "initContainers"])
-def test_the_slip_is_still_forgiven_after_another_webhook_added_its_sidecar(place: str) -> None:
-    _is_kept_with(container("istio"), yaml.safe_load(EOS), place)
+@pytest.mark.parametrize(
+    "pod",
+    [yaml.safe_load(EOS), pod_with(ENTRY, containers=[container("istio-proxy")])],
+    ids=["slip", "gateway"],
+)
+def test_the_token_stays_where_it_is_when_another_webhook_adds_a_sidecar(
+    pod: Pod, place: str
+) -> None:
+    _is_kept_with(container("added"), pod, place)
 
 
 def test_the_slip_is_no_second_entry_for_a_sidecar_whose_mount_was_copied() -> None:
@@ -163,10 +131,6 @@ def test_the_slip_is_no_second_entry_for_a_sidecar_whose_mount_was_copied() -> N
     pod = pod_with(*entries, containers=containers)
     mounts = inject(pod).pod["spec"]["containers"][0]["volumeMounts"]
     _is_kept_with(container("copies", *mounts), pod)
-
-
-def test_the_token_of_a_gateway_stays_where_it_is_when_a_sidecar_is_added() -> None:
-    _is_kept_with(container("added"), pod_with(ENTRY, containers=[container("istio-proxy")]))
 
 
 def test_a_pod_without_the_annotation_is_left_alone() -> None:
@@ -222,7 +186,20 @@ def _main(**fields: Any) -> dict[str, Any]:
             ['"other"', '"init"'],
             id="lone container beside an init one",
         ),
+        pytest.param(
+            [ENTRY],
+            {"containers": [container("istio-proxy")], "initContainers": [container("setup")]},
+            ['"istio-proxy"'],
+            id="an init container is never the only one",
+        ),
+        pytest.param(
+            [ENTRY],
+            {"containers": [container(name) for name in ("other", "istio-proxy", "helper")]},
+            ['"other"', '"helper"'],
+            id="one that nobody is known to inject",
+        ),
         pytest.param([ENTRY], {"containers": None}, ['"main"'], id="no containers"),
+        pytest.param([ENTRY | {"container": "X"}], {}, ['field "container" must be'], id="no name"),
         pytest.param([7], {}, ["entry 1 of 1"], id="entry is no object"),
     ],
 )
@@ -239,25 +216,15 @@ def test_a_pod_without_a_spec_is_denied() -> None:
 
 
 def test_all_reasons_are_given_at_once() -> None:
-    entries = [{}, ENTRY | {"container": "x"}, ENTRY, ENTRY, ENTRY | {"owner": 5}]
+    """An entry that is wrong in itself is told its unknown container as well."""
+    wrong = [ENTRY | {"owner": "0", "container": name} for name in ("main", "init", "x")]
+    entries = [{}, *wrong, ENTRY | {"container": "x"}, ENTRY, ENTRY, ENTRY | {"owner": 5}]
     spec = _main(volumeMounts=[mounted("own", "/tmp/oauthtk_5")])
-    assert len(problems_of(pod_with(*entries, **spec))) == 5
-
-
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        pytest.param("main", "", id="known"),
-        pytest.param("init", "", id="init container"),
-        pytest.param("x", 'entry 1 of 2: the pod has no container "x"; name one of: ', id="no"),
-        pytest.param("X", 'entry 1 of 2: field "container" must be', id="no name"),
-    ],
-)
-def test_an_invalid_entry_is_told_its_unknown_container_at_once(name: str, problem: str) -> None:
-    entry = ENTRY | {"owner": "0", "container": name}
-    found = problems_of(pod_with(entry, ENTRY, initContainers=[container("init")]))
-    assert len(found) == 1 + bool(problem)
-    assert problem in "\n".join(found)
+    problems = problems_of(pod_with(*entries, **spec, initContainers=[container("init")]))
+    assert len(problems) == 9
+    assert any(
+        problem.startswith('entry 4 of 8: the pod has no container "x"') for problem in problems
+    )
 
 
 def test_the_slip_is_forgiven_in_an_invalid_entry_as_well() -> None:
