@@ -6,7 +6,14 @@ from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import CreateSecret
 from csidriver.core.status import Status
 from tests.core.refresh.hooks import once
-from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
+from tests.core.refresh.virtual_cluster import (
+    LIFE,
+    REF,
+    Process,
+    VirtualCluster,
+    document,
+    run_together,
+)
 from tests.core.refresh.virtual_server import START
 
 COPY = SourceRef("physics", "copy")
@@ -21,20 +28,6 @@ def copied(elder: Process, ref: SourceRef, text: str = "") -> Process:
     return Process(cluster, ref=ref)
 
 
-def together(seconds: float, *processes: Process) -> None:
-    """Let several tokens follow their schedules side by side."""
-    cluster = processes[0].cluster
-    until = cluster.now + seconds
-    while True:
-        due = [p for p in processes if p.state.next_reconcile is not None]
-        first = min(due, key=lambda p: p.state.next_reconcile or 0.0, default=None)
-        if first is None or (first.state.next_reconcile or 0.0) > until:
-            cluster.now = until
-            return
-        cluster.now = max(cluster.now, first.state.next_reconcile or 0.0)
-        first.reconcile()
-
-
 @pytest.mark.parametrize("ref", [COPY, ABROAD])
 def test_a_copied_secret_says_so_and_sends_nothing(running: Process, ref: SourceRef) -> None:
     cluster = running.cluster
@@ -44,7 +37,10 @@ def test_a_copied_secret_says_so_and_sends_nothing(running: Process, ref: Source
     assert told.status is Status.DUPLICATE_GRANT
     assert (REF.name in told.message) is (ref.namespace == REF.namespace)
     assert cluster.status(ref) == "DuplicateGrant"
-    together(10 * LIFE, running, copy)
+    writes = cluster.writes
+    copy.run_for(600)
+    assert cluster.writes == writes
+    run_together(10 * LIFE, running, copy)
     assert cluster.live() == cluster.mirrored() == cluster.server.families["alice"][-1]
     assert len(set(cluster.server.tokens())) == len(cluster.server.tokens())
     assert cluster.companion(REF).status is Status.READY
@@ -76,7 +72,7 @@ def test_of_two_of_one_instant_the_first_by_name_is_the_elder() -> None:
     younger.reconcile()
     elder.reconcile()
     cluster.may_send = True
-    together(60, younger, elder)
+    run_together(60, younger, elder)
     assert cluster.companion(REF).status is Status.DUPLICATE_GRANT
     assert cluster.companion(COPY).status is Status.READY
     assert cluster.server.tokens() == ["alice-0"]
@@ -89,29 +85,20 @@ def test_an_old_mirror_in_another_secret_does_not_kill_the_login(running: Proces
     running.run_for(3 * LIFE)
     copy = copied(running, COPY, old)
     copy.reconcile()
-    together(20 * LIFE, running, copy)
+    run_together(20 * LIFE, running, copy)
     fresh = Process(cluster, ref=COPY)
     fresh.reconcile()
-    together(2 * LIFE, running, fresh)
+    run_together(2 * LIFE, running, fresh)
     assert cluster.server.tokens().count("alice-1") == 1
     assert cluster.companion(COPY).status is Status.DUPLICATE_GRANT
     assert cluster.companion(REF).status is Status.READY
-
-
-def test_looking_again_writes_nothing(running: Process) -> None:
-    copy = copied(running, COPY)
-    copy.reconcile()
-    writes = running.cluster.writes
-    copy.run_for(600)
-    assert running.cluster.writes == writes
-    assert running.cluster.companion(COPY).status is Status.DUPLICATE_GRANT
 
 
 def test_it_is_healed_when_the_elder_goes(running: Process) -> None:
     copy = copied(running, COPY)
     copy.reconcile()
     running.delete()
-    together(601 + 60, running, copy)
+    run_together(601 + 60, running, copy)
     assert running.cluster.companion(COPY).status is Status.READY
     assert copy.state.grant is not None
     assert copy.state.grant.duplicate_of == ""
@@ -123,7 +110,7 @@ def test_it_is_healed_when_it_is_reseeded_itself(running: Process) -> None:
     copy.reconcile()
     copy.login_as("bob")
     assert running.cluster.companion(COPY).status is Status.READY
-    together(3 * LIFE, running, copy)
+    run_together(3 * LIFE, running, copy)
     assert running.cluster.companion(REF).status is Status.READY
 
 
@@ -145,6 +132,6 @@ def test_a_reseed_with_anothers_login_makes_it_the_younger(running: Process) -> 
     other.reconcile()
     running.edit(cluster.secrets[COPY.namespace, COPY.name].data["oauth"].reveal())
     assert cluster.companion(REF).status is Status.DUPLICATE_GRANT
-    together(LIFE, running, other)
+    run_together(LIFE, running, other)
     assert cluster.companion(COPY).status is Status.READY
     assert cluster.server.tokens() == ["alice-0", "bob-0", "bob-1"]

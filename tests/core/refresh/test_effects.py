@@ -1,10 +1,8 @@
 from typing import Any
 
-import pytest
-
 from csidriver.core.refresh.effects import Effect, Nonce, Now, drive
 from csidriver.core.refresh.state import Effects
-from csidriver.errors import StoreConflict, StoreUnavailable
+from csidriver.errors import StoreConflict
 
 
 def steps() -> Effects[str]:
@@ -28,11 +26,3 @@ def test_a_driver_error_is_thrown_into_the_generator() -> None:
         return "n1"
 
     assert drive(steps(), perform) == "n1 at 0.0"
-
-
-def test_an_error_that_the_generator_does_not_handle_ends_it() -> None:
-    def perform(_: Effect[Any]) -> str:
-        raise StoreUnavailable("down")
-
-    with pytest.raises(StoreUnavailable):
-        drive(steps(), perform)

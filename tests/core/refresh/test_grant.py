@@ -99,12 +99,6 @@ class TestAdopt:
         assert len(grant.spent) == MAX_SPENT
         assert grant.live_hash == grant.seeds[-1]
 
-    def test_no_secret_shows(self) -> None:
-        shown = repr(
-            adopt(parsed_source("rt-secret", access_token="at-secret"), ISSUER, START, None)
-        )
-        assert "-secret" not in shown
-
 
 class TestJudge:
     @pytest.mark.parametrize(

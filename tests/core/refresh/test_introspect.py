@@ -52,13 +52,6 @@ class TestUncertain:
         asked.login_as("bob")
         assert cluster.companion().status is Status.READY
 
-    def test_nobody_is_asked_where_no_endpoint_is_configured(self, asked: Process) -> None:
-        asked.issuer = replace(ISSUER, token_endpoint="https://auth.example/token")
-        asked.cluster.server.script.append(LOST_BEFORE)
-        asked.run_for(LIFE)
-        assert asked.cluster.server.asked == []
-        assert asked.cluster.live() == "alice-2"
-
     def test_unknown_twice_and_no_word_waits_for_a_human(self, running: Process) -> None:
         running.cluster.server.script += [LOST_BEFORE, LOST_BEFORE]
         running.run_for(2 * LIFE)

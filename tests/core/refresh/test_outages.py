@@ -55,6 +55,7 @@ class TestB1:
         short_lived.run_for(60)
         assert cluster.companion().status is Status.READY
         assert cluster.server.tokens()[:3] == ["alice-0", "alice-1", "alice-1"]
+        assert bool(cluster.server.asked) is introspects
 
     @pytest.mark.parametrize("outage", [10.0, 300.0])
     def test_nor_within_a_reuse_window(self, short_lived: Process, outage: float) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from csidriver.core import names
 from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken, SpoolClear, SpoolWrite
-from csidriver.core.refresh.transitions import FAILURE_RULES, TRANSITIONS, Outcome, Sent
 from csidriver.core.status import Status
 from tests.core.refresh.hooks import Crashed
 from tests.core.refresh.virtual_cluster import LIFE, Process, VirtualCluster, document
@@ -18,8 +17,6 @@ DOCS = Path(__file__).parents[3] / "docs"
 REFRESH = (DOCS / "protocol.md").read_text(encoding="utf-8")
 STATUSES = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
 OBJECTS = {names.DRIVER_NAMESPACE: "grant", names.TOKENS_NAMESPACE: "companion"}
-# The outcomes that only a question about an earlier request has.
-ANSWERS = {Outcome.INACTIVE, Outcome.SILENT}
 
 
 def diagram(page: str, kind: str) -> list[str]:
@@ -104,40 +101,6 @@ def edges() -> set[tuple[str, str]]:
     return {(edge[1], edge[2]) for edge in found if edge}
 
 
-def results(sent: Sent, outcome: Outcome) -> set[str]:
-    """The statuses to which a row of the table may lead."""
-    row = TRANSITIONS.get((sent, outcome))
-    if row is None:
-        return set()
-    if row.status is not None:
-        return {row.status.value}
-    return {rule.status.value for rule in FAILURE_RULES.values()}
-
-
 def test_the_picture_has_every_status() -> None:
     shown = {state for edge in edges() for state in edge} - {"[*]"}
     assert shown == {status.value for status in Status}
-
-
-def test_a_token_in_order_leaves_its_status_as_the_picture_shows() -> None:
-    may = {
-        status
-        for sent in (Sent.NONE, Sent.FIRST)
-        for outcome in {*Outcome} - ANSWERS
-        for status in results(sent, outcome)
-    }
-    drawn = {there for here, there in edges() if here == "Ready"}
-    # The others come from the user's Secret, not from a request.
-    assert drawn - {"DuplicateGrant", "Invalid"} == may - {"Ready"}
-
-
-def test_an_unknown_outcome_ends_as_the_picture_shows() -> None:
-    may = {
-        status
-        for sent in (Sent.FIRST, Sent.REUSE, Sent.REPEAT)
-        for outcome in Outcome
-        if sent is not Sent.FIRST or outcome in ANSWERS
-        for status in results(sent, outcome)
-    }
-    drawn = {there for here, there in edges() if here == "Uncertain"}
-    assert drawn == may - {"Uncertain"}

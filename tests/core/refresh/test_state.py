@@ -90,17 +90,6 @@ class TestRestored:
         assert cluster.mirrored() == cluster.live()
         assert cluster.reasons().count("Ready") == 1, "and nothing is told twice"
 
-    def test_ones_own_note_does_not_hide_a_broken_edit(self, running: Process) -> None:
-        """The mirror would overwrite what a human has begun to write."""
-        cluster = running.cluster
-        broken = '{"refresh_token": "bob-0",'
-        running.edit(broken)
-        assert cluster.status() == "Invalid"
-        running.restarted_for(LIFE)
-        assert cluster.source().data["oauth"].reveal() == broken
-        assert cluster.status() == "Invalid"
-        assert cluster.live() != "alice-1"
-
     def test_ones_own_note_does_not_hide_another_issuer(self, running: Process) -> None:
         running.edit(document("alice-1"), issuer="elsewhere")
         fresh = running.restarted_for(0)
@@ -229,15 +218,6 @@ class TestGrantThatOthersChanged:
         assert cluster.live() == "alice-2"
         running.run_for(LIFE)
         assert cluster.presented_twice() == []
-
-    def test_a_grant_that_moved_on_is_taken_over(self, running: Process) -> None:
-        running.peer(LIFE)
-        running.observe(TokenObject.GRANT)
-        running.observe()
-        running.reconcile()
-        assert running.state.grant is not None
-        assert running.state.grant.live_hash == running.cluster.grant().live_hash
-        assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
 
     def test_what_is_deleted_by_hand_is_forgotten(self, running: Process) -> None:
         running.cluster.secrets.clear()

@@ -115,16 +115,6 @@ class TestConfigurationChanges:
         assert len(cluster.server.presented) == attempts + 1
         assert cluster.companion().status is Status.READY
 
-    @pytest.mark.parametrize("error", ["invalid_grant", "login_required"])
-    def test_a_refused_token_is_not_tried_again(self, running: Process, error: str) -> None:
-        running.cluster.server.script += [answer(400, {"error": error})] * 100
-        running.run_for(LIFE)
-        attempts = len(running.cluster.server.presented)
-        running.issuer = replace(ISSUER, client_auth="post")
-        running.reconcile()
-        running.run_for(LIFE)
-        assert len(running.cluster.server.presented) == attempts
-
 
 REPLIES: dict[str, Any] = {
     **{signal.value: Failure(signal) for signal in FailureReason},

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from csidriver.core import annotations
 from csidriver.core.kubernetes.change import TokenObject
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh import effects
@@ -241,14 +240,6 @@ class TestOwners:
         running.meddle(TokenObject.GRANT)
         assert cluster.grant().generation == before.generation
         assert len(forms(cluster)) == 1
-
-
-def test_an_unknown_grant_type_is_invalid(cluster: VirtualCluster) -> None:
-    put_client(cluster, grant_type="password")
-    process(cluster).reconcile()
-    assert cluster.status() == "Invalid"
-    assert annotations.GRANT_TYPE in cluster.message()
-    assert (cluster.now, forms(cluster)) == (START, [])
 
 
 def test_an_access_token_that_a_user_put_in_is_not_used(cluster: VirtualCluster) -> None:

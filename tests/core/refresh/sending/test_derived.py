@@ -26,8 +26,15 @@ from tests.core.refresh.sending.sources import (
     put_derived,
     served,
 )
-from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
-from tests.core.refresh.virtual_server import LOST_BEFORE, answer
+from tests.core.refresh.virtual_cluster import (
+    LIFE,
+    REF,
+    Process,
+    VirtualCluster,
+    document,
+    run_together,
+)
+from tests.core.refresh.virtual_server import answer
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 NESTED = GrantType.TOKEN_EXCHANGE
@@ -72,21 +79,13 @@ class Pair:
             self.derived.reconcile()
 
     def run_for(self, seconds: float) -> None:
-        until = self.cluster.now + seconds
-        both = self.login, self.derived
-        for _ in range(2000):
-            times = [(p.state.next_reconcile or until + 1, p is self.derived, p) for p in both]
-            at, _, running = min(times)
-            if at > until:
-                self.cluster.now = until
-                return
-            self.cluster.now = max(self.cluster.now, at)
-            before = self.cluster.logins.get(LOGIN)
+        def reconcile(running: Process) -> None:
+            before = version(self.cluster.logins.get(LOGIN))
             running.reconcile()
-            after = self.cluster.logins.get(LOGIN)
-            if version(before) != version(after):
+            if version(self.cluster.logins.get(LOGIN)) != before:
                 self.derived.reconcile()
-        raise AssertionError("hot loop")
+
+        run_together(seconds, self.login, self.derived, reconcile=reconcile)
 
     def subjects(self) -> list[str]:
         """The access tokens that were exchanged."""
@@ -163,12 +162,6 @@ class TestTheQuietLife:
         assert cluster.status() == "Invalid"
         assert "key clientID is missing or empty; is it what 'clientId' means?" in cluster.message()
 
-    def test_a_robots_token_may_be_the_login(self, cluster: VirtualCluster) -> None:
-        put_client(cluster, LOGIN)
-        put_derived(cluster)
-        Pair(cluster).reconcile()
-        assert dict(forms(cluster)[1])["subject_token"] == "issued-1"
-
 
 class TestWaiting:
     def test_it_waits_until_there_is_a_login(self, cluster: VirtualCluster) -> None:
@@ -230,12 +223,6 @@ class TestWaiting:
         pair.event(pair.login)
         assert cluster.status(LOGIN) == "NeedsReauth"
         assert pair.waits("is NeedsReauth")
-
-    def test_a_lost_answer_is_asked_for_again(self, pair: Pair) -> None:
-        pair.cluster.server.script.append(LOST_BEFORE)
-        pair.edit(audience="x")
-        pair.run_for(30)
-        assert pair.cluster.status() == "Ready"
 
 
 class TestDeletion:

@@ -5,14 +5,12 @@ from dataclasses import replace
 import pytest
 
 from csidriver.core.names import SourceRef
-from csidriver.core.oauth.issuers import Issuer, Issuers
+from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import AssertionSettings, OperatorClient
-from csidriver.core.refresh.ownership import bound_issuer, check_request
+from csidriver.core.refresh.ownership import check_request
 from csidriver.core.refresh.source import Client
-from csidriver.core.refresh.state import RefreshContext
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import InvalidSecret, NoIssuer
-from tests.core.refresh.grants import ADOPTED
 from tests.core.refresh.sending.sources import LOGIN, forms, process, put_derived
 from tests.core.refresh.sending.test_derived import Pair
 from tests.core.refresh.virtual_cluster import LIFE, REF, VirtualCluster, document
@@ -72,17 +70,6 @@ def test_it_holds_for_every_grant(
     assert sent == (expected == "Ready")
 
 
-def test_a_client_that_is_taken_away_sends_nothing_more() -> None:
-    cluster = VirtualCluster()
-    cluster.put({"clientID": "robot"}, grant_type="client_credentials")
-    running = process(cluster, TRUSTED)
-    running.reconcile()
-    running.issuer = replace(TRUSTED, clients=())
-    running.run_for(3600)
-    assert len(forms(cluster)) == 1
-    assert cluster.status() == "Misconfigured"
-
-
 @pytest.mark.parametrize(
     "edit", [{"clientID": "other"}, {"clientSecret": "s3cret"}], ids=["client", "secret"]
 )
@@ -102,16 +89,3 @@ def test_a_login_lends_no_client_that_it_may_not_send_itself(edit: dict[str, str
     assert [client for _, client, _ in cluster.server.forms] == ["robot"]
     assert cluster.status() == "WaitsForLogin"
     assert "Secret alice, from whose access token this one is made" in cluster.message()
-
-
-@pytest.mark.parametrize(
-    "issuer",
-    [
-        Issuer("other", "https://auth.example"),
-        Issuer("cern", "https://evil.example"),
-        Issuer("cern", "https://auth.example", namespaces=("biology",)),
-    ],
-)
-def test_a_grant_stays_with_its_issuer(issuer: Issuer) -> None:
-    with pytest.raises(NoIssuer):
-        bound_issuer(ADOPTED, RefreshContext(Issuers({issuer.name: issuer}), "pod-1"))
