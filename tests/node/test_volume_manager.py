@@ -58,16 +58,6 @@ def test_owner_group_and_mode_are_those_asked_for_and_no_hindrance(node: Node) -
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1001, 2000, 0o440)
 
 
-@pytest.mark.parametrize("name", [".volume.json", "data"])
-def test_odd_file_names_are_just_names(node: Node, name: str) -> None:
-    node.write_token("at-1")
-    node.publish(node.request(attributes={"fileName": name}))
-    assert names(node.target()) == [name]
-    assert (node.target() / name).read_bytes() == b"at-1"
-    node.unpublish()
-    eventually(node.nothing_left, "the end of all")
-
-
 def test_five_publishes_make_one_mount_and_touch_the_file_once(published: Node) -> None:
     before = published.file().stat()
     for _ in range(4):

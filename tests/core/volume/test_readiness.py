@@ -12,7 +12,6 @@ from csidriver.core.volume.readiness import (
     can_stop_waiting,
     expired_error,
     is_valid_for_start,
-    min_validity,
     missing_error,
     unavailable_error,
 )
@@ -38,30 +37,22 @@ UNREACHABLE = ObservedCompanion(error=StoreUnavailable("no route"))
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "wanted", "seconds"),
+    ("lifetime", "left", "wanted", "valid"),
     [
-        pytest.param(3600.0, None, 30.0, id="by default"),
-        pytest.param(60.0, None, 15.0, id="a quarter of a short life"),
-        pytest.param(60.0, 600.0, 600.0, id="as the user wants"),
-    ],
-)
-def test_min_validity(lifetime: float, wanted: float | None, seconds: float) -> None:
-    assert min_validity(replace(TOKEN, issued_at=TOKEN.expires_at - lifetime), wanted) == seconds
-
-
-@pytest.mark.parametrize(
-    ("left", "wanted", "valid"),
-    [
-        pytest.param(30.0, None, True, id="just long enough"),
-        pytest.param(29.9, None, False, id="too short"),
-        pytest.param(29.9, 20.0, True, id="long enough for this pod"),
-        pytest.param(0.0, 0.0, False, id="expired, whatever the pod wants"),
+        pytest.param(3600.0, 30.0, None, True, id="just long enough"),
+        pytest.param(3600.0, 29.9, None, False, id="too short"),
+        pytest.param(60.0, 15.0, None, True, id="a quarter of a short life"),
+        pytest.param(60.0, 14.9, None, False, id="less than a quarter"),
+        pytest.param(3600.0, 29.9, 20.0, True, id="long enough for this pod"),
+        pytest.param(3600.0, 0.0, 0.0, False, id="expired, whatever the pod wants"),
     ],
 )
 def test_a_pod_starts_with_a_token_that_lives_long_enough(
-    left: float, wanted: float | None, *, valid: bool
+    lifetime: float, left: float, wanted: float | None, *, valid: bool
 ) -> None:
-    assert is_valid_for_start(READY, TOKEN.expires_at - left, wanted) is valid
+    token = replace(TOKEN, issued_at=TOKEN.expires_at - lifetime)
+    observed = replace(READY, companion=replace(COMPANION, token=token))
+    assert is_valid_for_start(observed, TOKEN.expires_at - left, wanted) is valid
 
 
 @pytest.mark.parametrize(

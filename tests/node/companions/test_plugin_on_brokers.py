@@ -20,14 +20,6 @@ pytestmark = pytest.mark.mounts
 POD = PodRef("alice", "pod-1", "uid-1")
 
 
-class BrokeredNode(Node):
-    """The node of all tests, with a client in place of the store; starts once."""
-
-    def __init__(self, client: ClientNode) -> None:
-        super().__init__()
-        self.plugin_store = client.client  # type: ignore[assignment]
-
-
 @pytest.fixture
 def broker(cluster: FakeCluster) -> Iterator[RunningBroker]:
     cluster.add_pod(POD, "node-a", "hello-token", templateConfigMapName="page")
@@ -42,7 +34,8 @@ def client(tmp_path: Path, broker: RunningBroker) -> ClientNode:
 
 @pytest.fixture
 def plugin(client: ClientNode) -> Iterator[Node]:
-    with contextlib.closing(BrokeredNode(client)) as node:
+    with contextlib.closing(Node()) as node:
+        node.plugin_store = client.client  # type: ignore[assignment]
         node.start(publish_wait=2.0)
         yield node
 
