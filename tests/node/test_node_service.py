@@ -79,10 +79,6 @@ PLACES: dict[str, tuple[Mutation, str]] = {
     "target of no volume": (target(f"<volumes>/{'v' * 64}/mount"), "target_path"),
     "target with a line feed": (target("<volumes>/v\n1/mount"), "\\n"),
     "target that is shown backwards": (target(f"<volumes>/{BIDI}/mount"), "\\u202e"),
-    "pod that is shown backwards": (
-        target(f"<pods>/{BIDI}/volumes/kubernetes.io~csi/v1/mount"),
-        "\\u202e",
-    ),
 }
 
 REQUESTS: dict[str, tuple[Mutation, str]] = {
@@ -106,7 +102,6 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     "target that kubelet has not prepared": (target("<volumes>/v7/mount"), "must create it first"),
     "owner of a million digits": (attributes(owner="9" * 1_000_000), "owner"),
     "fsGroup by name": (mount(volume_mount_group="users"), "fsGroup"),
-    "file name that is shown backwards": (attributes(fileName=BIDI), "fileName"),
     "key of 1 MiB": (context("\u4e2d" * (MEBIBYTE // 3), "x"), "unknown"),
 }
 

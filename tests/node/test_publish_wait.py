@@ -9,20 +9,7 @@ from csidriver.node.publish_wait import (
     MAX_REMEMBERED,
     PublishWaitLimiter,
 )
-from tests.node.plugin import Node
-
-
-class StoppedClock:
-    """A clock that stands at `seconds`."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def monotonic(self) -> float:
-        return self.seconds
+from tests.node.plugin import Node, ShiftedClock
 
 
 def allowed_waits(
@@ -42,17 +29,17 @@ def allowed_waits(
 def test_each_call_waits_twice_as_long_as_the_one_before(
     first: float, expected: list[float]
 ) -> None:
-    limiter = PublishWaitLimiter(first, 1, StoppedClock())
+    limiter = PublishWaitLimiter(first, 1, ShiftedClock())
     assert allowed_waits(limiter, calls=len(expected)) == expected
 
 
 def test_calls_without_end_wait_the_longest() -> None:
-    limiter = PublishWaitLimiter(0.001, 1, StoppedClock())
+    limiter = PublishWaitLimiter(0.001, 1, ShiftedClock())
     assert allowed_waits(limiter, calls=2000)[-1] == LONGEST_WAIT
 
 
 def test_volumes_are_counted_apart() -> None:
-    limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
+    limiter = PublishWaitLimiter(1.0, 1, ShiftedClock())
     assert allowed_waits(limiter, "csi-v1", 3) == [1, 2, 4]
     assert allowed_waits(limiter, "csi-v2", 2) == [1, 2]
     limiter.forget("csi-v1")
@@ -68,7 +55,7 @@ def test_volumes_are_counted_apart() -> None:
 def test_of_too_many_volumes_the_one_idle_longest_is_forgotten(
     others: int, expected: float
 ) -> None:
-    limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
+    limiter = PublishWaitLimiter(1.0, 1, ShiftedClock())
     allowed_waits(limiter, "csi-v1")
     for number in range(others):
         allowed_waits(limiter, f"csi-other-{number}")
@@ -76,7 +63,7 @@ def test_of_too_many_volumes_the_one_idle_longest_is_forgotten(
 
 
 def test_a_call_without_a_free_slot_neither_waits_nor_counts() -> None:
-    limiter = PublishWaitLimiter(1.0, 2, StoppedClock())
+    limiter = PublishWaitLimiter(1.0, 2, ShiftedClock())
     with ExitStack() as running:
         for volume in ("csi-a", "csi-b"):
             running.enter_context(limiter.allowed_wait(volume))
@@ -85,7 +72,7 @@ def test_a_call_without_a_free_slot_neither_waits_nor_counts() -> None:
 
 
 def test_a_slot_is_free_again_after_a_call_that_failed() -> None:
-    limiter = PublishWaitLimiter(1.0, 1, StoppedClock())
+    limiter = PublishWaitLimiter(1.0, 1, ShiftedClock())
     with pytest.raises(RuntimeError), limiter.allowed_wait("csi-a"):
         raise RuntimeError
     assert allowed_waits(limiter) == [1]

@@ -163,10 +163,6 @@ class Unwilling(Mounts):
             self._check(target)
         return super().unmount(target)
 
-    def bind_read_only(self, source: Path, target: Path) -> None:
-        self._check(target)
-        super().bind_read_only(source, target)
-
     def make_writable(self, target: Path) -> None:
         self._check(target)
         super().make_writable(target)

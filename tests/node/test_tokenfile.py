@@ -213,17 +213,6 @@ def test_rewrite_with_equal_bytes_touches_nothing(file: Path) -> None:
     assert times(file) == before
 
 
-@pytest.mark.parametrize("content", [LONGER, FITTING, SHORTER])
-def test_a_busy_file_keeps_its_times_until_it_has_its_bytes(file: Path, content: bytes) -> None:
-    before = aged(file)
-    with opened(file):
-        assert [tokenfile.rewrite(file, content) for _ in range(3)] == [RewriteResult.BUSY] * 3
-        assert times(file) == before
-        assert file.read_bytes() == OLD
-    assert tokenfile.rewrite(file, content) is RewriteResult.LEASED
-    assert all(now > then for now, then in zip(times(file), before, strict=True))
-
-
 def test_rewrite_is_busy_while_the_file_is_mapped(file: Path) -> None:
     with opened(file) as fd:
         mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ)

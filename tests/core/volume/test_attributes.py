@@ -121,21 +121,6 @@ def test_an_unknown_key_like_none_names_all() -> None:
     assert sum(map(len, problems({f"key-{n}": "" for n in range(10_000)}))) < 4096
 
 
-def test_all_problems_at_once() -> None:
-    bad = {
-        "secretName": "A",
-        "fileName": "/",
-        "owner": "x",
-        "group": "x",
-        "mode": "x",
-        "template": "$(A)$(B)",
-        "templateConfigMapName": "A",
-        "minValidity": "x",
-        "Owner": "1",
-    }
-    assert len(problems(bad, "many")) == 12
-
-
 def test_keys_of_kubelet_are_passed_over() -> None:
     context = {
         "csi.storage.k8s.io/pod.name": "p",

@@ -26,21 +26,18 @@ def test_a_recorded_file_is_read_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "shared"),
-    [("", False), ("master:1 propagate_from:2 shared:300 ", True), ("unbindable ", False)],
+    ("options", "tags", "read_only", "shared"),
+    [
+        ("rw,ro-ish", "", False, False),
+        ("nosuid,ro", "master:1 propagate_from:2 shared:300 ", True, True),
+        ("rw", "unbindable ", False, False),
+    ],
 )
-def test_optional_fields_tell_propagation(tags: str, *, shared: bool) -> None:
-    assert only(f"1 2 8:1 / /mnt rw {tags}- ext4 /dev/sda1 rw").shared is shared
-
-
-@pytest.mark.parametrize(
-    ("options", "read_only"),
-    [("rw,ro-ish", False), ("nosuid,ro", True)],
-)
-def test_read_only_is_that_of_the_mount_not_of_the_file_system(
-    options: str, *, read_only: bool
+def test_mount_options_and_optional_fields_are_told_from_the_file_systems(
+    options: str, tags: str, *, read_only: bool, shared: bool
 ) -> None:
-    assert only(f"1 2 8:1 / /mnt {options} - ext4 /dev/sda1 ro").read_only is read_only
+    mount = only(f"1 2 8:1 / /mnt {options} {tags}- ext4 /dev/sda1 ro")
+    assert (mount.read_only, mount.shared) == (read_only, shared)
 
 
 @pytest.mark.parametrize(

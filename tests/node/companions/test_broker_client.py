@@ -11,7 +11,7 @@ from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
 from csidriver.node.companions import broker_client
 from csidriver.node.companions.broker_client import ClientPauses
 from tests.broker.conftest import DB, WEB
-from tests.broker.fakes import HELLO, NEEDLE, FakeCluster, companion
+from tests.broker.fakes import HELLO, FakeCluster, companion
 from tests.broker.running import RunningBroker
 from tests.node.companions.nodes import ClientNode, States, target
 from tests.node.plugin import eventually
@@ -24,21 +24,6 @@ def connected(brokers: list[RunningBroker]) -> list[float | None]:
 def catch_up(brokers: list[RunningBroker]) -> None:
     for broker in brokers:
         broker.catch_up()
-
-
-def test_a_companion_comes_from_both_brokers(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    eventually(lambda: connected(brokers) == [1, 1])
-    _, states = node.follow(WEB, "hello-token")
-    states.generation(1)
-    cluster.write(companion(2, namespace_uid="n-1"))
-    token = states.generation(2).token
-    assert token is not None
-    assert token.value.reveal() == f"{NEEDLE}-2"
-    eventually(
-        lambda: [s == companion(2, namespace_uid="n-1") for s in states.states].count(True) == 2
-    )
 
 
 def test_the_loss_of_one_broker_costs_nothing(
