@@ -163,6 +163,15 @@ def perform(effect: effects.Effect[Any]) -> Generator[effects.Effect[Any], Any, 
     return (yield from effect)
 
 
+def test_what_a_token_has_written_is_remembered_as_its_own(scripted: ScriptedBench) -> None:
+    runner = scripted.interpreter.runner(ref=REF)
+    created = runner.run(perform(effects.CreateSecret(Secret("ns", "hello"))))
+    patch = SecretPatch(data={"oauth": Sensitive("1")})
+    patched = runner.run(perform(effects.PatchSecret(created, patch)))
+    for secret in (created, patched):
+        assert scripted.interpreter.own_writes.find(secret.uid, secret.resource_version) == REF
+
+
 def test_every_nonce_is_another_one(scripted: ScriptedBench) -> None:
     assert len({scripted.run(perform(effects.Nonce())) for _ in range(10)}) == 10
 

@@ -111,19 +111,16 @@ def test_made_up_clients_that_are_throttled_pause_no_other_namespace(
     assert bench.limiter.loads()[0].allowed == 50.0
 
 
-def test_two_clients_of_one_namespace_that_are_throttled_pause_no_other_one() -> None:
+@pytest.mark.parametrize("clients", [(ANN,), (ANN, BEN)], ids=["one", "two"])
+def test_clients_of_one_namespace_that_are_throttled_pause_no_other_one(
+    clients: tuple[Client, ...],
+) -> None:
     bench = LimiterBench()
-    for number, client in enumerate((ANN, BEN)):
+    for number, client in enumerate(clients):
         for outcome in (OK, Failure(FailureReason.THROTTLED, 3600.0)):
             bench.request(number, outcome, client, namespace="evil")
+    assert bench.wait(2, namespace="evil") > 3500
     assert bench.wait(2, namespace="victim") == 0
-
-
-def test_a_namespace_that_is_throttled_pauses_no_other_one_with_its_client() -> None:
-    bench = LimiterBench()
-    throttle(bench, 0, 3600.0, "evil")
-    assert bench.wait(1, namespace="evil") > 3500
-    assert bench.wait(1, namespace="victim") == 0
 
 
 def test_a_server_that_slows_several_namespaces_down_is_in_trouble_until_it_serves_one() -> None:

@@ -265,18 +265,6 @@ def holder(lease_store: FakeLeaseStore) -> str:
     return "" if lease_store.stored is None else lease_store.stored.holder
 
 
-def test_a_process_has_the_lease_until_it_releases_it(
-    lease_store: FakeLeaseStore, ours: LeaseLock, theirs: LeaseLock
-) -> None:
-    assert ours.acquire()
-    assert ours.acquire()
-    assert not theirs.acquire()
-    ours.release()
-    assert holder(lease_store) == ""
-    assert theirs.acquire()
-    assert not ours.acquire()
-
-
 def test_a_holder_that_does_not_renew_in_time_loses_the_lease(
     clock: Clock, ours: LeaseLock, theirs: LeaseLock
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore
 from csidriver.core.kubernetes.change import Namespaces, SecretChange, TokenObject
 from csidriver.core.names import SourceRef
-from csidriver.errors import StoreRefused, StoreUnavailable
+from csidriver.errors import StoreRefused
 from tests.adapters.kubernetes.requests import QUICK, source, status
 from tests.adapters.kubernetes.scripted import Says, Stream
 from tests.adapters.kubernetes.watching import (
@@ -22,16 +22,6 @@ from tests.adapters.kubernetes.watching import (
 
 # Seconds; a read that nobody cuts lasts longer.
 SOON = QUICK.read - 1.0
-
-
-def test_a_watch_that_keeps_failing_is_an_error(
-    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
-) -> None:
-    fake_collections.next(ALL, *(Says(b"", 500) for _ in range(2)), watch=True)
-    seen = start_watch()
-    seen.join()
-    assert isinstance(seen.error, StoreUnavailable)
-    assert fake_collections.count(ALL, watch=True) == 2
 
 
 def test_a_watch_that_ends_at_once_again_and_again_is_an_error(

@@ -184,6 +184,7 @@ GARBAGE = {
     "no version": watch_event("ADDED", {"metadata": {"name": "token"}}),
     "error": watch_event("ERROR", {"code": 500, "message": NEEDLE}),
     "too long": b"x" * (MAX_OBJECT_BYTES + 1),
+    "no watch": Says(b"", 500),
 }
 
 
@@ -191,11 +192,13 @@ GARBAGE = {
 def test_garbage_again_and_again_ends_the_watch(
     fake_collections: FakeCollections, start_watch: Callable[[], WatchThread], garbage: Any
 ) -> None:
-    fake_collections.next(ALL, *(Stream(garbage) for _ in range(2)), watch=True)
+    answers = (garbage if isinstance(garbage, Says) else Stream(garbage) for _ in range(2))
+    fake_collections.next(ALL, *answers, watch=True)
     seen = start_watch()
     seen.join()
     assert isinstance(seen.error, StoreUnavailable)
     assert NEEDLE not in shown(seen.error)
+    assert fake_collections.count(ALL, watch=True) == 2
 
 
 def _raw(kind: str, version: str, uid: str = "u1", rest: str = "") -> bytes:

@@ -37,7 +37,6 @@ from tests.adapters.oauth.peer import (
     certificate,
     http,
     read_request,
-    send,
     signal,
 )
 
@@ -70,18 +69,10 @@ def test_a_refresh_token_that_may_be_spent_gets_a_connection_of_its_own(
     with Peer(http(), per_connection=9) as peer:
         endpoints, issuer = TokenEndpoints(), at_peer(peer, reuse=reuse)
         for _ in range(3):
-            assert isinstance(send(endpoints, issuer), Success)
-        assert peer.connections == connections
-
-
-def test_who_sends_a_refresh_token_over_a_kept_connection_knows_that_it_was_sent() -> None:
-    with Peer(http(), per_connection=9) as peer:
-        endpoints, issuer = TokenEndpoints(), at_peer(peer, reuse=UNLIMITED)
-        for _ in range(2):
             sent = threading.Event()
             endpoints.refresh(issuer, APP, APP.client_secret, PATIENT, PATIENT, sent)
             assert sent.is_set()
-        assert peer.connections == 1
+        assert peer.connections == connections
 
 
 def test_a_connection_that_is_closed_instead_of_an_answer_is_replaced_once() -> None:

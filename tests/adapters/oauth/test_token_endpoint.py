@@ -15,7 +15,6 @@ from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
-from csidriver.core.oauth.request_settings import AssertionSettings
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
@@ -23,7 +22,6 @@ from csidriver.demo import families
 from tests.adapters.oauth.peer import (
     APP,
     PATIENT,
-    PUBLIC,
     RT,
     WELL_KNOWN,
     WELL_KNOWN_OAUTH,
@@ -218,20 +216,6 @@ def test_a_server_whose_certificate_is_not_trusted_is_alive(tmp_path: Path) -> N
     _, context = certificate(tmp_path)
     with Peer(http(), tls=context) as peer:
         assert TokenEndpoints().probe(at_peer(peer, "https"))
-
-
-def asserting(peer: Peer, file: Path, **options: Any) -> Issuer:
-    settings = AssertionSettings(str(file))
-    return at_peer(peer, client_auth="assertion", assertion=settings, **options)
-
-
-def test_a_client_with_an_assertion_may_introspect(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("e30.e30.c2ln")
-    with Peer(http(b'{"active":true}')) as peer:
-        issuer = asserting(peer, file, introspection_endpoint=f"http://{peer.address}/introspect")
-        assert introspect(issuer, PUBLIC) is Introspection.ACTIVE
-        assert peer.form()["client_assertion"] == ["e30.e30.c2ln"]
 
 
 def test_an_assertion_for_the_token_endpoint_names_that_of_the_metadata() -> None:
