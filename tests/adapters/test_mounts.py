@@ -51,11 +51,6 @@ def writable(path: Path) -> bool:
     return True
 
 
-def test_a_file_can_be_bound(folder: Path) -> None:
-    (folder / "source").write_text("x", encoding="utf-8")
-    (folder / "target").touch()
-    MOUNTS.bind(folder / "source", folder / "target")
-    assert (folder / "target").samefile(folder / "source")
 
 
 @pytest.mark.parametrize("name", ["a\tb\nc", "\u20ac", "\\040"])
@@ -112,11 +107,6 @@ def test_a_tmpfs_is_kept_out_of_swap(folder: Path) -> None:
     assert "noswap" in options(folder)[1]
 
 
-def test_a_shared_folder_is_seen_as_shared_until_it_is_made_private(folder: Path) -> None:
-    MOUNTS.share(folder)
-    assert on(folder)[0].shared
-    MOUNTS.make_private(folder)
-    assert not on(folder)[0].shared
 
 
 def test_unmount_takes_the_topmost_away_and_says_when_there_is_none(folder: Path) -> None:

@@ -110,20 +110,6 @@ def test_dead_lanes_never_hold_the_last_half_of_the_free_workers() -> None:
     assert taken(queue, 1) == ["other"], "there is always one left for another one"
 
 
-def test_in_a_lane_namespaces_take_turns() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands(), 32, namespace=lambda key: key.split("/")[0])
-    for number in range(100):
-        queue.add_at(f"evil/{number}", 1.0, "a")
-    found = taken(queue, 4)
-    queue.add_at("victim/0", 99.0, "a")
-    queue.add_at("victim/1", 99.0, "a")
-    found += taken(queue, 3)
-    assert found == [*(f"evil/{number}" for number in range(4)), "victim/0", "victim/1", "evil/4"]
-    for key in found:
-        queue.done(key)
-    assert not any(lane.due.in_progress for lane in queue._queues.values())
-
-
 def test_a_key_whose_turn_it_is_does_not_wait_for_its_time() -> None:
     turns: list[str] = []
     queue: WorkQueue[str] = WorkQueue(
