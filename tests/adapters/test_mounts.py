@@ -51,8 +51,6 @@ def writable(path: Path) -> bool:
     return True
 
 
-
-
 @pytest.mark.parametrize("name", ["a\tb\nc", "\u20ac", "\\040"])
 def test_odd_names_are_found_in_the_table(folder: Path, name: str) -> None:
     source, target = made(folder, "source", name)
@@ -105,8 +103,6 @@ def test_a_tmpfs_is_kept_out_of_swap(folder: Path) -> None:
         pytest.skip("noswap needs Linux 6.4")
     MOUNTS.mount_tmpfs(folder, size=8192, inodes=4)
     assert "noswap" in options(folder)[1]
-
-
 
 
 def test_unmount_takes_the_topmost_away_and_says_when_there_is_none(folder: Path) -> None:
