@@ -21,7 +21,6 @@ from csidriver.core.sensitive import Sensitive
 from tests.broker.conftest import DB, WEB
 from tests.broker.fakes import (
     ACCOUNT,
-    HELLO,
     NEEDLE,
     FakeCluster,
     companion,
@@ -29,17 +28,6 @@ from tests.broker.fakes import (
 )
 from tests.broker.running import RunningBroker
 from tests.leak_detection import LogCollector
-
-
-def test_a_pod_of_the_node_gets_its_token_now_and_after_each_change(broker: RunningBroker) -> None:
-    with broker.node() as node:
-        assert node.get(1, WEB).access_token == f"{NEEDLE}-1"
-        broker.cluster.write(companion(2))
-        assert node.generation(1, 2).access_token == f"{NEEDLE}-2"
-        broker.cluster.delete(HELLO)
-        node.state(1, "absent")
-        broker.cluster.write(companion(3))
-        node.generation(1, 3)
 
 
 def test_pods_that_share_a_companion_get_its_change_in_one_message(broker: RunningBroker) -> None:

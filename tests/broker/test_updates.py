@@ -24,31 +24,6 @@ def update(payload: bytes, number: int = 7) -> broker_pb2.Update:
     return broker_pb2.Update.FromString(updates.addressed(number, payload))
 
 
-def test_a_companion_arrives_whole_and_with_its_subscription() -> None:
-    state = updates.state_of(secret(companion(3, namespace_uid="n-1")))
-    assert state.namespace_uid == "n-1"
-    arrived = update(state.payload)
-    assert (arrived.id, arrived.WhichOneof("state")) == (7, "companion")
-    assert arrived.companion == broker_pb2.Companion(
-        source_uid="s-1",
-        namespace_uid="n-1",
-        generation=3,
-        status="Ready",
-        message="The token is valid.",
-        next_refresh=1200.0,
-        access_token=f"{NEEDLE}-3",
-        token_type="Bearer",
-        issued_at=1000.0,
-        expires_at=1300.0,
-        written_at=1000.125,
-    )
-
-
-def test_a_companion_without_a_token_has_none() -> None:
-    arrived = update(updates.state_of(secret(replace(companion(), token=None))).payload)
-    assert arrived.companion.access_token == ""
-
-
 def test_the_first_subscription_may_be_0() -> None:
     assert update(updates.ABSENT.payload, 0) == broker_pb2.Update(absent=broker_pb2.Absent())
 
@@ -72,14 +47,6 @@ def test_a_damaged_companion_brings_its_problem_and_no_token(damaged: Secret, pr
     state = updates.state_of(damaged)
     assert problem in update(state.payload).damaged.problem
     assert NEEDLE.encode() not in state.payload
-
-
-@pytest.mark.parametrize("text", [None, "", "x$(ACCESS_TOKEN)é"])
-def test_a_template_may_be_missing_empty_or_any_text(text: str | None) -> None:
-    data = {"other": "x"} if text is None else {"template": text}
-    arrived = update(updates.template(data)).template
-    assert (arrived.text if arrived.HasField("text") else None) == text
-    assert update(updates.template(None)).HasField("absent")
 
 
 def test_a_template_that_is_too_long_stays_too_long() -> None:
