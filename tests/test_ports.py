@@ -1,20 +1,90 @@
 """Every port of every role, as a process, under clients that are rude."""
 
 import contextlib
+import re
+import socket
+import ssl
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
+from csidriver.adapters.mounts import Mounts
 from csidriver.refresher.controller import WORKERS
-from tests.processes import page_of
+from tests.processes import page_at, page_of, running, served_at
 from tests.refresher.bench import until
-from tests.role_ports import ReviewPort, ask_for, port_of, role, seconds_of
 from tests.rude_clients import KINDS, RudeClients, connect_to, dripping
+from tests.webhook.served import Client
 
 CLIENTS = 64
 PLACES = 32  # of health, and of metrics
+REVIEWS = re.compile(r"admission reviews on port ([0-9]+)")
+
+Ask = Callable[[], tuple[int, Any]]
+
+
+@contextlib.contextmanager
+def role(name: str, folder: Path) -> Iterator[tuple[int, Path]]:
+    """Run a role, with a folder as its store; give its pid and its log. It must not end."""
+    flags = ["--store", f"dir:{folder}/store", "--listen", "127.0.0.1:0"]
+    (folder / "store").mkdir()
+    kubelet = folder / "kubelet"
+    if name == "node":
+        for each in ("plugins", "pods", "plugins_registry"):
+            (kubelet / each).mkdir(parents=True)
+        Mounts().share(kubelet)
+        flags += ["--kubelet-dir", str(kubelet), "--view-dir", str(folder / "view")]
+    elif name == "refresher":
+        (folder / "issuers.yaml").write_text("issuers: []", encoding="utf-8")
+        flags += ["--issuers", str(folder / "issuers.yaml")]
+    else:
+        flags += ["--webhook-listen", "127.0.0.1:0"]
+    try:
+        with running(name, *flags) as (process, log):
+            yield process.pid, log
+            process.terminate()
+            assert process.wait(20) == 0
+    finally:
+        for mount in reversed(Mounts().table()):
+            if Path(mount.target).is_relative_to(folder):
+                Mounts().unmount(Path(mount.target))
+
+
+def seconds_of(ask: Ask) -> float:
+    """Return the seconds that a good answer took."""
+    began = time.monotonic()
+    status, _ = ask()
+    assert status == 200
+    return time.monotonic() - began
+
+
+def ask_for(log: Path, what: str) -> Ask:
+    """Return what asks for health or metrics."""
+    url = f"http://{served_at(log, what)}"
+    return lambda: page_at(url, "healthz" if what == "health" else "metrics")
+
+
+class ReviewPort:
+    """The port of a webhook for reviews; waits until it is served."""
+
+    def __init__(self, log: Path) -> None:
+        self.port = int(until(lambda: REVIEWS.search(log.read_text(encoding="utf-8")))[1])
+        self.plain = connect_to("127.0.0.1", self.port)
+        self._anybody = ssl.create_default_context()
+        self._anybody.check_hostname, self._anybody.verify_mode = False, ssl.CERT_NONE
+
+    def secure(self) -> socket.socket:
+        return self._anybody.wrap_socket(self.plain())
+
+    def review(self) -> tuple[int, Any]:
+        """Ask for one review, as the API server does."""
+        connected = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        with contextlib.closing(Client(self._anybody.wrap_socket(connected))) as client:
+            return client.post()
 
 
 @pytest.mark.mounts
@@ -30,7 +100,7 @@ def test_kubelet_and_prometheus_are_answered_under_rude_clients(name: str) -> No
         for kinds in (KINDS, (dripping,)):
             with contextlib.ExitStack() as stack:
                 for what in ("health", "metrics"):
-                    connect = connect_to("127.0.0.1", port_of(log, what))
+                    connect = connect_to("127.0.0.1", int(served_at(log, what).rpartition(":")[2]))
                     rude = stack.enter_context(RudeClients(connect, kinds, CLIENTS))
                     until(lambda rude=rude: rude.opened > CLIENTS)  # type: ignore[misc]
                 taken = []
