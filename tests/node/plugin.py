@@ -239,6 +239,11 @@ class Node:
         """Write a companion with a new token."""
         self.write_companion(companion(token(value, **token_changes), generation))
 
+    def rotate(self, value: str, generation: int = 2) -> None:
+        """Write a new token, and wait until the first volume has it."""
+        self.write_token(value, generation)
+        eventually(lambda: self.content() == value, "the rotation")
+
     def break_store(self) -> None:
         """Let every request to the store fail."""
         if self.store_root.exists():

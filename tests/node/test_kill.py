@@ -98,8 +98,7 @@ def converges(node: KillablePlugin, next_call: Act) -> None:
     if next_call is publish:
         assert node.content() == "at-2"
         node.assert_only_published("v1")
-        node.write_token("at-3", 3)
-        eventually(lambda: node.content() == "at-3", "the rotation")
+        node.rotate("at-3", 3)
         node.unpublish()
     assert not node.target().exists()
     node.assert_only_published()

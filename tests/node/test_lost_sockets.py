@@ -42,12 +42,8 @@ def replace_parent_by_file(path: Path) -> None:
     path.parent.touch()
 
 
-LOSSES = [remove, replace_by_dead_socket, rename_folder]
-every_loss = pytest.mark.parametrize("sabotage", LOSSES)
-
-
 @every_socket
-@every_loss
+@pytest.mark.parametrize("sabotage", [remove, replace_by_dead_socket, rename_folder])
 def test_a_lost_socket_is_made_again_within_seconds_and_kubelet_registers_it(
     published: Node, which: str, sabotage: Sabotage
 ) -> None:

@@ -31,10 +31,6 @@ BIDI = "\u202egnp.exe"
 MODES = csi_pb2.VolumeCapability.AccessMode
 
 
-def attributes(**changes: str) -> Mutation:
-    return lambda request: request.volume_context.update(changes)
-
-
 def context(key: str, value: str | None) -> Mutation:
     if value is None:
         return lambda request: request.volume_context.pop(key)
@@ -100,7 +96,7 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     "pod name that forges a line": (context(core_names.POD_NAME, "pod-1\nerror: x"), "pod.name"),
     "pod uid of another pod": (context(core_names.POD_UID, "uid-2"), "uid-2"),
     "target that kubelet has not prepared": (target("<volumes>/v7/mount"), "must create it first"),
-    "owner of a million digits": (attributes(owner="9" * 1_000_000), "owner"),
+    "owner of a million digits": (context("owner", "9" * 1_000_000), "owner"),
     "fsGroup by name": (mount(volume_mount_group="users"), "fsGroup"),
     "key of 1 MiB": (context("\u4e2d" * (MEBIBYTE // 3), "x"), "unknown"),
 }

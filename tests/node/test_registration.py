@@ -46,8 +46,7 @@ def test_a_plugin_that_kubelet_refuses_goes_on_and_asks_again(
     eventually(lambda: _inode(published.registration) not in (None, before), "a socket")
     assert published.plugin.alive() == []
     assert published.plugin.ready() == [problem]
-    published.write_token("at-2", 2)
-    eventually(lambda: published.content() == "at-2", "the rotation")
+    published.rotate("at-2")
     published.publish(published.request())
     assert register(published) == DRIVER
     assert published.plugin.ready() == []

@@ -24,19 +24,14 @@ pytestmark = pytest.mark.mounts
 Code = grpc.StatusCode
 
 
-def rotates(node: Node, value: str, generation: int) -> None:
-    node.write_token(value, generation)
-    eventually(lambda: node.content() == value, "rotation")
-
-
 def converged(node: Node) -> None:
     """The volume is as after a plain publish."""
     assert len(node.mounts_at()) == len(node.mounts_at(node.token_folder)) == 1
     assert names(node.target()) == ["token"]
-    rotates(node, "at-converged", 99)
+    node.rotate("at-converged", 99)
     node.stop()
     node.start()
-    rotates(node, "at-after-restart", 100)
+    node.rotate("at-after-restart", 100)
     node.unpublish()
     eventually(node.nothing_left, "the end of all")
     assert names(node.token_folder) == []
@@ -116,7 +111,7 @@ def test_a_damaged_record_is_set_aside_and_the_next_publish_converges(
     eventually(lambda: published.content("v2") == "at-2", "rotation of the other volume")
     published.publish(published.request())
     assert json.loads(record.read_text(encoding="utf-8")) == json.loads(good)
-    rotates(published, "at-3", 3)
+    published.rotate("at-3", 3)
 
 
 def test_a_volume_with_a_damaged_record_can_be_unpublished(published: Node) -> None:

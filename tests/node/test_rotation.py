@@ -179,8 +179,7 @@ def test_a_read_lease_that_is_taken_again_and_again_does_not_freeze_the_file(nod
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
-            node.write_token("at-2", 2)
-            eventually(lambda: node.content() == "at-2", "the rotation")
+            node.rotate("at-2")
             assert holder.stdout.readline() == "broken\n"
         finally:
             holder.kill()

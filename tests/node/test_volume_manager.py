@@ -159,8 +159,7 @@ def test_a_republish_puts_a_missing_file_back_and_tells_that_subpath_mounts_keep
         before.st_mode,
         before.st_uid,
     )
-    published.write_token("at-2", 2)
-    eventually(lambda: published.content() == "at-2", "rotation")
+    published.rotate("at-2")
     assert kept.read_text(encoding="utf-8") == "at-1"
 
 
@@ -318,8 +317,7 @@ def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     eventually(lambda: unchanged(published) > looks, "a look at the file")
     published.publish(published.request())
     assert published.content() == "at-1"
-    published.write_token("at-3", 3)
-    eventually(lambda: published.content() == "at-3", "rotation")
+    published.rotate("at-3", 3)
 
 
 def test_a_full_file_system_is_said_and_harms_no_other_volume(stopped_node: Node) -> None:
