@@ -1,4 +1,4 @@
-"""Every link between the documents of this tree leads somewhere."""
+"""Every link of the documents leads somewhere, and every test that they name exists."""
 
 import re
 from pathlib import Path
@@ -13,6 +13,7 @@ PAGES = [
 ]
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
 # The pages that comments, manifests and messages name without a link.
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 NAMED = re.compile(r"\bdocs/(?:[\w-]+/)*[\w-]+\.md\b")
 
 
@@ -44,6 +45,13 @@ def test_every_page_that_a_text_names_exists() -> None:
     }
     assert len(named) > 50
     assert {(file, page) for file, page in named if not (ROOT / page).is_file()} == set()
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    named = {reference for page in PAGES for reference in TEST.findall(page.read_text("utf-8"))}
+    assert len(named) > 50
+    texts = {file: (ROOT / file).read_text(encoding="utf-8") for file, _ in named}
+    assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in texts[file]] == []
 
 
 def test_no_page_stands_alone() -> None:

@@ -3,7 +3,6 @@
 The scenarios of modes of which no test of a module tells.
 """
 
-import ast
 import itertools
 import re
 from pathlib import Path
@@ -121,17 +120,6 @@ def test_f20_several_attempts_fit_between_the_first_and_expiry(running: Process)
 
 
 DOCUMENT = Path(__file__).parents[3] / "docs/evidence/failure-modes.md"
-
-
-def claims() -> list[tuple[str, str]]:
-    return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize(("file", "name"), claims(), ids=lambda part: part.rpartition("/")[2])
-def test_what_the_document_names_exists(file: str, name: str) -> None:
-    tree = ast.parse((DOCUMENT.parents[2] / file).read_text(encoding="utf-8"))
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    assert name in {function.name for function in functions}
 
 
 def test_the_document_has_a_row_with_a_test_for_every_mode() -> None:
