@@ -5,8 +5,10 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 from tests.simulator.event_loop import START
+from tests.simulator.many_tokens import serve_all
 from tests.simulator.simulation import RunResult, simulate
 
 # The end of a trace is enough for a reader.
@@ -21,7 +23,7 @@ def run_quietly(seed: int) -> RunResult:
     logging.disable()
     result = simulate(seed)
     trace = result.trace if result.violations else ()
-    return RunResult(result.parameters, result.refreshes, result.violations, trace)
+    return replace(result, trace=trace)
 
 
 def print_trace(trace: Sequence[tuple[float, str, str]]) -> None:
@@ -30,8 +32,6 @@ def print_trace(trace: Sequence[tuple[float, str, str]]) -> None:
 
 
 def main(seeds: int, first: int = 0) -> int:
-    from tests.simulator.many_tokens import serve_all  # noqa: PLC0415 - after the arguments were looked at
-
     began = time.monotonic()
     with ProcessPoolExecutor(2) as pool:
         many_tokens = pool.submit(serve_all)

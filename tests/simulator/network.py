@@ -20,6 +20,13 @@ from tests.simulator.server import Server
 
 Window = tuple[float, float]
 Request = effects.RequestToken | effects.RequestRepeatable
+# Status and body of requests that consume nothing.
+_REFUSALS: list[tuple[int, dict[str, str]]] = [
+    (401, {"error": "invalid_client"}),
+    (403, {}),
+    (404, {}),
+    (400, {"error": "temporarily_unavailable"}),
+]
 
 
 class Serve(Protocol):
@@ -124,13 +131,7 @@ class Network:
         now, choice = self.loop.now, self.rng.randrange(5)
         if choice == 0:
             return answer(429, {}, now, str(self.rng.randint(1, 60)))
-        if choice == 1:
-            return answer(401, {"error": "invalid_client"}, now)
-        if choice == 2:
-            return answer(403, {}, now)
-        if choice == 3:
-            return answer(404, {}, now)
-        return answer(400, {"error": "temporarily_unavailable"}, now)
+        return answer(*_REFUSALS[choice - 1], now)
 
     def introspect(self, token: str) -> Introspection:
         if not self.probe():

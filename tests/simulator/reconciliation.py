@@ -182,16 +182,6 @@ class Reconciliation:
         handle = _AT_ONCE.get(type(effect))
         return None if handle is None else handle(self, effect)
 
-    def _find_duplicates(self, effect: effects.FindDuplicates) -> tuple[effects.Duplicate, ...]:
-        duplicates = self.replica.duplicates
-        return duplicates.find_and_update(effect.ref, effect.adopted_at, effect.token_hashes)
-
-    def _reserve_grant(self, effect: effects.ReserveGrant) -> bool:
-        return self.replica.duplicates.reserve(effect.ref, effect.most)
-
-    def _read_spool(self, effect: effects.SpoolRead) -> effects.SpoolEntry | None:
-        return self.replica.kept.get(effect.ref) or self.replica.spool.get(effect.ref)
-
     def _write_spool(self, effect: effects.SpoolWrite) -> None:
         self.replica.kept.pop(effect.ref, None)
         if not self._spool_fails():
@@ -254,11 +244,13 @@ _AT_ONCE: Mapping[type[Any], Callable[[Reconciliation, Any], Any]] = {
     effects.Monotonic: lambda r, _: r.replica.monotonic(),
     effects.Nonce: lambda r, _: f"{r.replica.holder}-{next(r.replica.nonces)}",
     effects.TakeLateReply: lambda r, e: r.replica.late.pop(e.ref, None),
-    effects.SpoolRead: Reconciliation._read_spool,
+    effects.SpoolRead: lambda r, e: r.replica.kept.get(e.ref) or r.replica.spool.get(e.ref),
     effects.SpoolWrite: Reconciliation._write_spool,
     effects.SpoolClear: Reconciliation._clear_spool,
     effects.ReleaseSendSlot: Reconciliation._release_send_slot,
-    effects.FindDuplicates: Reconciliation._find_duplicates,
-    effects.ReserveGrant: Reconciliation._reserve_grant,
+    effects.FindDuplicates: lambda r, e: r.replica.duplicates.find_and_update(
+        e.ref, e.adopted_at, e.token_hashes
+    ),
+    effects.ReserveGrant: lambda r, e: r.replica.duplicates.reserve(e.ref, e.most),
     effects.FindLogin: lambda r, e: r.replica.cache.find_login(e.ref, e.login),
 }
