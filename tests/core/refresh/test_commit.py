@@ -19,30 +19,17 @@ from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.schedule import lead_time
 from csidriver.errors import StoreConflict, StoreError, StoreRefused, StoreUnavailable
-from tests.core.refresh.grants import ADOPTED, AFTER, INTENT, ISSUERS, parsed_source, token_document
+from tests.core.refresh.grants import ADOPTED, INTENT, ISSUERS, parsed_source, token_document
 from tests.core.refresh.hooks import is_commit, is_send, once
 from tests.core.refresh.virtual_cluster import GRANT, ISSUER, LIFE, Process, VirtualCluster
 from tests.core.refresh.virtual_server import START, answer
 
-PEER = after_success(
-    INTENT, token_document(refresh_token="theirs", access_token="a"), START, ISSUER
-)
 TAKEN = with_intent(INTENT, "n2", "pod-2", START + 100, 60.0)
 REFUSED = after_failure(INTENT, Failure(FailureReason.FORBIDDEN), START, ISSUER)
-SAME_RT = after_success(INTENT, token_document(access_token="a"), START, ISSUER)
 
 
-@pytest.mark.parametrize(
-    ("stored", "after", "wanted"),
-    [
-        pytest.param(TAKEN, REFUSED, False, id="taken over, nothing in hand"),
-        pytest.param(AFTER, AFTER, False, id="our patch arrived"),
-        pytest.param(SAME_RT, SAME_RT, False, id="arrived without rotation"),
-        pytest.param(PEER, REFUSED, False, id="a peer did better"),
-    ],
-)
-def test_conflicts_at_commit(stored: Grant, after: Grant, *, wanted: bool) -> None:
-    assert may_rebase(stored, INTENT, after) is wanted
+def test_an_attempt_that_was_taken_over_with_nothing_in_hand_gives_way() -> None:
+    assert not may_rebase(TAKEN, INTENT, REFUSED)
 
 
 def test_without_intents_only_the_token_and_generation_count() -> None:

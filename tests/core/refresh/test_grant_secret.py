@@ -26,23 +26,13 @@ class TestGrantSecret:
     @pytest.mark.parametrize(
         "grant",
         [
-            pytest.param(ADOPTED, id="new"),
-            pytest.param(INTENT, id="with intent"),
-            pytest.param(AFTER, id="refreshed"),
-            pytest.param(
-                after_failure(INTENT, Failure(FailureReason.NO_ANSWER), START, ISSUER),
-                id="uncertain",
-            ),
-            pytest.param(replace(AFTER, next_refresh=None, warning="W", message="é"), id="stopped"),
-            pytest.param(
-                replace(ADOPTED, client=Client("public", Sensitive("")), source_version="7"),
-                id="public client",
-            ),
-            pytest.param(
-                replace(ADOPTED, client=Client("signs", Sensitive(""), Sensitive("key"))),
-                id="client with a key",
-            ),
+            *(ADOPTED, INTENT, AFTER),
+            after_failure(INTENT, Failure(FailureReason.NO_ANSWER), START, ISSUER),
+            replace(AFTER, next_refresh=None, warning="W", message="é"),
+            replace(ADOPTED, client=Client("public", Sensitive("")), source_version="7"),
+            replace(ADOPTED, client=Client("signs", Sensitive(""), Sensitive("key"))),
         ],
+        ids=["new", "intent", "refreshed", "uncertain", "stopped", "public client", "key"],
     )
     def test_round_trip_through_a_manifest(self, grant: Grant) -> None:
         manifest = grant_secret.to_secret(grant, "oauth2-csi").to_manifest()
@@ -55,14 +45,10 @@ class TestGrantSecret:
     @pytest.mark.parametrize(
         "change",
         [
-            pytest.param({"document": None}, id="no document"),
-            pytest.param({"state": None}, id="no state"),
-            pytest.param({"state": "rt-secret"}, id="state no json"),
-            pytest.param({"state": '{"version": 2}'}, id="another version"),
-            pytest.param({"state": '{"version": []}'}, id="version no number"),
-            pytest.param({"clientID": None}, id="no client"),
-            pytest.param({"clientSecret": None}, id="no client secret"),
+            *({key: None} for key in ("document", "state", "clientID", "clientSecret")),
+            *({"state": text} for text in ("rt-secret", '{"version": 2}', '{"version": []}')),
         ],
+        ids=str,
     )
     def test_a_damaged_one_is_refused_without_quoting(self, change: dict[str, str | None]) -> None:
         stored = grant_secret.to_secret(ADOPTED, "oauth2-csi")

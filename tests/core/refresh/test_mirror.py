@@ -1,24 +1,17 @@
 """The mirror, the annotations and the Events of a source (docs/protocol.md 4.7)."""
 
-import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
 
 from csidriver.core import annotations
-from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import PatchSecret
 from csidriver.core.refresh.grant import MAX_SPENT
-from csidriver.core.refresh.source import Source, is_mirrorable
-from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import InvalidSecret, StoreConflict, StoreRefused
-from tests.core.oauth.test_token_document import objects
+from csidriver.errors import StoreConflict, StoreRefused
 from tests.core.refresh.virtual_cluster import LIFE, REF, Process, document
-from tests.core.refresh.virtual_server import START, answer
+from tests.core.refresh.virtual_server import answer
 
 
 class TestMirrorAndCompanion:
@@ -131,29 +124,3 @@ class TestMirrorAndCompanion:
         remove()
         running.reconcile(event=True)
         assert cluster.status() == "Ready"
-
-
-@given(objects(), objects())
-def test_a_mirror_that_is_written_can_be_read_back_as_a_source(
-    old: tuple[str, dict[str, str]], said: tuple[str, dict[str, str]]
-) -> None:
-    def secret(text: str) -> Secret:
-        texts = {"oauth": text, "clientID": "my-app"}
-        return Secret(
-            "ns",
-            "name",
-            annotations={annotations.IS_TOKEN: "true"},
-            data={key: Sensitive(value) for key, value in texts.items()},
-        )
-
-    try:
-        seed = Source.parse(secret(old[0]))
-    except InvalidSecret:
-        return
-    reply, _ = TokenDocument.parse(Sensitive(said[0]))
-    merged = seed.document.merge(reply, START)
-    mirror = Source.parse(secret(merged.to_json().reveal()))
-    assert is_mirrorable(merged)
-    live = reply.refresh_token or seed.document.refresh_token
-    assert mirror.document.refresh_token == live
-    assert json.loads(merged.to_json().reveal())["expires_at"] == START

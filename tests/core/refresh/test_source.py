@@ -115,8 +115,6 @@ def oauth(**change: Any) -> dict[str, str | None]:
             {"clientSecret": "\u20ac" * 1366}, "clientSecret is larger", id="large secret"
         ),
         pytest.param({"oauth": "x" * 32769}, "larger than 32 KiB", id="large document"),
-        pytest.param(oauth(refresh_token="x" * 16385), "16 KiB", id="large refresh token"),
-        pytest.param(oauth(token_type="x" * 65), "up to 64 letters", id="large token type"),
         pytest.param({"oauth": None, "oauth2": "{"}, "key oauth2 is not JSON", id="alias"),
     ],
 )

@@ -5,7 +5,6 @@ import pytest
 from csidriver.core import annotations
 from csidriver.core.refresh.source_annotations import (
     StatusOverride,
-    hides_failures,
     parse_warnings,
     status_annotations,
 )
@@ -58,11 +57,3 @@ def test_foreign_words_are_no_warnings() -> None:
     assert parse_warnings({annotations.WARNING: "mine, TrailingBytes"}) == [
         TokenWarning.TRAILING_BYTES
     ]
-
-
-@pytest.mark.parametrize(
-    ("failures", "status", "hidden"),
-    [(0, Status.READY, False), (1, Status.READY, True), (1, Status.UNCERTAIN, False)],
-)
-def test_failures_are_hidden_while_ready(failures: int, status: Status, *, hidden: bool) -> None:
-    assert hides_failures(replace(AFTER, failures=failures, status=status)) is hidden

@@ -40,7 +40,7 @@ def test_any_other_sends_nothing(ref: SourceRef, client: Client, issuer: Issuer)
         check_request(ref, client, (), issuer)
 
 
-def test_a_secret_beside_it_is_invalid() -> None:
+def test_a_key_beside_it_is_invalid() -> None:
     client = Client("robot", Sensitive(""), Sensitive("x"))
     with pytest.raises(InvalidSecret, match="trusts the driver itself; remove clientSecret"):
         check_request(REF, client, (), TRUSTED)

@@ -63,17 +63,16 @@ def test_what_is_no_object_of_texts_is_refused(params: str) -> None:
     assert problem.startswith(f"annotation {annotations.PARAMS} {fault}")
 
 
-@pytest.mark.parametrize("scope", [" ", "a\x00b", "x" * 5000])
-def test_a_scope_of_no_words_is_refused(scope: str) -> None:
-    assert parse(scope=scope)[1] != []
-
-
 @pytest.mark.parametrize(
     "notes",
-    [{"scope": "a", "params": '{"scope": "b"}'}, {"audience": " ".join(map(str, range(70)))}],
-    ids=["a name in two annotations", "too many"],
+    [
+        *({"scope": text} for text in (" ", "a\x00b", "x" * 5000)),
+        {"scope": "a", "params": '{"scope": "b"}'},
+        {"audience": " ".join(map(str, range(70)))},
+    ],
+    ids=["blank", "unprintable", "long", "a name in two annotations", "too many"],
 )
-def test_fields_are_unique_and_not_too_many(notes: dict[str, str]) -> None:
+def test_a_scope_has_words_and_fields_are_unique_and_not_too_many(notes: dict[str, str]) -> None:
     assert len(parse(**notes)[1]) == 1
 
 
