@@ -45,6 +45,7 @@ class Replica:
     holder: str
     nonces: "count[int]"
     cache: StateCache
+    duplicates: DuplicateIndex
 
     def __init__(self, network: Network, holder: str, offset: float, lease: StoredLease) -> None:
         self.network, self.loop, self.cluster = network, network.loop, network.cluster
