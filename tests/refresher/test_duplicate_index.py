@@ -1,4 +1,3 @@
-import threading
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -50,23 +49,6 @@ def test_a_namespace_gets_so_many_and_no_more() -> None:
     assert index.find_and_update(B, 2.0, ["x"]) == (Duplicate(1.0, A),)
     index.remove(A)
     assert index.reserve(C, 2)
-
-
-def test_of_two_that_ask_at_once_one_learns_of_the_other() -> None:
-    for _ in range(10):
-        index, together = DuplicateIndex(), threading.Barrier(2)
-        seen: list[bool] = []
-
-        def ask(ref: SourceRef, index: DuplicateIndex = index, seen: list[bool] = seen) -> None:
-            together.wait()  # noqa: B023 - joined before the next round
-            seen.append(bool(index.find_and_update(ref, 1.0, ["x"])))
-
-        threads = [threading.Thread(target=ask, args=(ref,)) for ref in (A, B)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(seen) == [False, True]
 
 
 @settings(max_examples=50, deadline=None)

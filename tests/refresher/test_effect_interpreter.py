@@ -35,7 +35,6 @@ from tests.refresher.bench import TIMEOUT
 
 REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))
-ENTRY = effects.SpoolEntry("nonce", 1.0, None)
 BRIEF = 0.3  # seconds a token request may take
 
 

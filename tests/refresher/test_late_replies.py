@@ -58,15 +58,6 @@ def test_a_reply_in_time_is_the_result_and_comes_once(replies: LateReplies) -> N
     assert server.late == []
 
 
-def test_a_reply_after_the_timeout_comes_late(replies: LateReplies) -> None:
-    server = SlowServer()
-    assert server.asked_by(replies) == AWAITED
-    assert server.late == []
-    server.answers.set()
-    assert server.late_came.wait(TIMEOUT)
-    assert server.late == [TOKENS]
-
-
 def test_what_was_not_sent_is_not_said_to_be_unanswered(replies: LateReplies) -> None:
     """A name that is resolved for long, or a connection that does not come about."""
     server = SlowServer(UNREACHABLE, connects=False)

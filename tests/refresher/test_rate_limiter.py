@@ -2,13 +2,10 @@ import pytest
 
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.refresher.circuit_breaker import BreakerState
 from csidriver.refresher.issuer_limits import IssuerHealth
 from tests.refresher.limiter_bench import (
-    ANN,
     OK,
     REFUSED,
-    SEND_NOW,
     UNREACHABLE,
     LimiterBench,
     drain,
@@ -34,17 +31,6 @@ def test_each_change_for_better_or_worse_is_told_once() -> None:
     bench.now += 3600.0
     assert not bench.limiter.reports_for_all_tokens("demo")
     assert not bench.limiter.reports_for_all_tokens("unheard of")
-
-
-def test_issuers_have_nothing_to_do_with_each_other() -> None:
-    bench = LimiterBench()
-    bench.open_breaker()
-    other = issuer("other")
-    assert bench.limiter.acquire(other, ref(0), ANN) == SEND_NOW
-    assert {load.issuer: load.state for load in bench.limiter.loads()} == {
-        "demo": BreakerState.OPEN,
-        "other": BreakerState.CLOSED,
-    }
 
 
 def test_the_configured_rate_counts_as_soon_as_it_changes() -> None:

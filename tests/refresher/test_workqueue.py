@@ -30,13 +30,6 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def test_keys_come_in_the_order_they_are_due() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands())
-    for key, at in (("c", 99.0), ("a", 1.0), ("b", 2.0), ("b2", 2.0)):
-        queue.add_at(key, at)
-    assert [queue.get() for _ in range(4)] == ["a", "b", "b2", "c"]
-
-
 def test_a_key_is_with_one_worker_at_a_time_and_a_put_meanwhile_is_not_lost() -> None:
     queue: WorkQueue[str] = WorkQueue(Hands())
     queue.add_at("key", 1.0)

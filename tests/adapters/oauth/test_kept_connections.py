@@ -51,17 +51,6 @@ def get(issuer: Issuer) -> Callable[[], HttpRequest]:
     return lambda: HttpRequest("GET", issuer.token_endpoint)
 
 
-def test_repeatable_requests_share_a_connection(tmp_path: Path) -> None:
-    ca_file, tls = certificate(tmp_path)
-    with Peer(http(), tls=tls, per_connection=9) as peer:
-        endpoints, issuer = TokenEndpoints(), at_peer(peer, "https", ca_file=str(ca_file))
-        for scope in ("", "one", "two"):
-            assert isinstance(request(endpoints, replace(issuer, scope=scope)), Success)
-        assert peer.connections == 1
-        assert peer.form() == {"grant_type": ["client_credentials"], "scope": ["two"]}
-        assert len(peer.requests) == 3
-
-
 @pytest.mark.parametrize(("reuse", "connections"), [(60.0, 3), (UNLIMITED, 1)])
 def test_a_refresh_token_that_may_be_spent_gets_a_connection_of_its_own(
     reuse: float, connections: int

@@ -18,7 +18,6 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
-from csidriver.demo import families
 from tests.adapters.oauth.peer import (
     APP,
     PATIENT,
@@ -26,38 +25,15 @@ from tests.adapters.oauth.peer import (
     WELL_KNOWN,
     WELL_KNOWN_OAUTH,
     Peer,
-    at,
     at_peer,
     certificate,
     described,
     discoverable,
     http,
-    outcomes,
     paths,
     refresh,
     send,
 )
-from tests.issuer.issuer import ScriptedIssuer
-
-
-def test_tokens_arrive_and_rotate(strict: ScriptedIssuer) -> None:
-    endpoints, issuer = TokenEndpoints(), at(strict)
-    first = send(endpoints, issuer, strict.seed("app"))
-    assert isinstance(first, Success)
-    assert first.reply.access_token is not None
-    assert strict.verify(first.reply.access_token.reveal()) is not None
-    assert first.reply.refresh_token is not None
-    second = send(endpoints, issuer, first.reply.refresh_token)
-    assert isinstance(second, Success)
-    assert outcomes(strict) == ["rotated", "rotated"]
-
-
-@pytest.mark.parametrize("path", ["", "/realms/x/"])
-def test_discovery_finds_issuers_with_and_without_a_path(path: str) -> None:
-    client = families.RegisteredClient(APP.client_id, APP.client_secret)
-    with ScriptedIssuer(clients=[client], issuer=path) as strict:
-        issuer = Issuer("found", issuer=strict.url, internal=True)
-        assert isinstance(refresh(issuer, strict.seed("app")), Success)
 
 
 @pytest.mark.parametrize(
