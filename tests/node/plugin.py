@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from csidriver._proto import csi_pb2, csi_pb2_grpc
 from csidriver.adapters import mounts
+from csidriver.adapters.clock import SystemClock
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.mounts import Mounts
 from csidriver.config import NodeSettings
@@ -67,17 +68,13 @@ def companion(access: AccessToken | None, generation: int = 1, **changes: Any) -
     return replace(result, **changes)
 
 
-class ShiftedClock:
+class ShiftedClock(SystemClock):
     """The machine's clock plus `ahead` seconds."""
 
-    def __init__(self) -> None:
-        self.ahead = 0.0
+    ahead = 0.0
 
     def now(self) -> float:
         return time.time() + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
 
 class Node:

@@ -1,5 +1,4 @@
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,7 +12,7 @@ from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreUnavailable
 from csidriver.node.companion_watcher import CompanionState, CompanionWatcher, Receive
 from csidriver.node.metrics import NodeMetrics
-from tests.node.plugin import POD, SOURCE, TIMEOUT, companion, token
+from tests.node.plugin import POD, SOURCE, TIMEOUT, ShiftedClock, companion, token
 
 DAMAGED = InvalidSecret("Secret a/b", ["is damaged"])
 AWAY = StoreUnavailable("away")
@@ -33,7 +32,7 @@ class FakeCompanions:
         for receive in list(self.receivers):
             receive(state)
 
-    def get_namespace_uid(self, _pod: PodRef, _secret: str) -> None:
+    def get_namespace_uid(self, pod: PodRef, secret: str) -> str | None:
         raise NotImplementedError
 
     def get_config_map(self, _pod: PodRef, _name: str) -> None:
@@ -41,22 +40,16 @@ class FakeCompanions:
 
 
 class Watched(FakeCompanions):
-    """A watcher and the changes it has reported; its clock is `ahead` of the refresher's."""
+    """A watcher and the changes it has reported."""
 
     def __init__(self) -> None:
         super().__init__()
         self.changes: list[frozenset[str]] = []
-        self.ahead = 0.0
+        self.clock = ShiftedClock()
         self.registry = CollectorRegistry()
         metrics, changed = NodeMetrics(self.registry), self.changes.append
-        self.watcher = CompanionWatcher(self, changed, self, metrics)
+        self.watcher = CompanionWatcher(self, changed, self.clock, metrics)
         self.watcher.follow(SOURCE, POD, "v1")
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> float:
-        return time.time() + self.ahead
 
     def clock_ahead(self) -> float:
         return self.registry.get_sample_value("oauth2_csi_node_clock_ahead_seconds") or 0.0
@@ -164,12 +157,12 @@ def test_a_token_that_arrives_shows_how_far_the_clock_is_ahead(
 ) -> None:
     watched.say(of(1))
     assert watched.clock_ahead() == pytest.approx(0.0, abs=5)
-    watched.ahead = ahead
+    watched.clock.ahead = ahead
     watched.say(of(2))
     observed = watched.watcher.latest(SOURCE)
     assert observed.live
     assert observed.age == watched.clock_ahead() == pytest.approx(ahead, abs=5)
-    watched.ahead = 0.0
+    watched.clock.ahead = 0.0
     watched.say(None)
     assert watched.clock_ahead() == observed.age
     watched.say(of(3))
@@ -180,7 +173,7 @@ def test_a_token_that_arrives_shows_how_far_the_clock_is_ahead(
 def test_a_token_may_be_old_when_a_watch_begins_but_not_from_the_future(
     watched: Watched, ahead: float, shown: float
 ) -> None:
-    watched.ahead = ahead
+    watched.clock.ahead = ahead
     watched.say(of(1))
     observed = watched.watcher.latest(SOURCE)
     assert not observed.live

@@ -5,7 +5,6 @@ The examples are the same in every run: what fails in CI fails here.
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,6 @@ class Target:
 
 @pytest.fixture(scope="module")
 def shared_target() -> Iterator[Target]:
-    before = own_threads()
     node, log = Node(), logging.getLogger("csidriver")
     level = log.level
     try:
@@ -144,12 +142,6 @@ def shared_target() -> Iterator[Target]:
     finally:
         log.setLevel(level)
         node.close()
-    eventually(lambda: own_threads() <= before, "the end of every thread")
-
-
-def own_threads() -> set[threading.Thread]:
-    """All threads but idle workers of gRPC, which end with the process."""
-    return {t for t in threading.enumerate() if not t.name.startswith("rpc_")}
 
 
 def chown_is_possible(request: Any) -> bool:

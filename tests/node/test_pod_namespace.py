@@ -1,7 +1,6 @@
 """A namespace is deleted and made again under its name while the node has its companion."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,6 +12,7 @@ from csidriver.errors import StoreRefused, TokenUnavailable
 from csidriver.node.pod_namespace import check_namespace
 from csidriver.node.volume_record import VolumeRecord
 from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
+from tests.node.test_companion_watcher import FakeCompanions
 
 pytestmark = pytest.mark.mounts
 ATTRIBUTES = VolumeAttributes.parse({"secretName": SOURCE.name}, "0")
@@ -42,21 +42,16 @@ def test_a_pod_that_outlives_its_namespace_gets_no_token_of_a_later_one(node: No
     assert node.content() == "at-1"
 
 
-class Reader:
+class Reader(FakeCompanions):
     def __init__(self, answer: str | StoreRefused) -> None:
+        super().__init__()
         self.answer = answer
-
-    def follow(self, *_: object) -> Callable[[], None]:
-        raise NotImplementedError
 
     def get_namespace_uid(self, pod: PodRef, secret: str) -> str:
         assert (pod.namespace, secret) == (NAMESPACE, SOURCE.name)
         if isinstance(self.answer, StoreRefused):
             raise self.answer
         return self.answer
-
-    def get_config_map(self, pod: PodRef, name: str) -> None:
-        raise NotImplementedError
 
 
 @pytest.mark.parametrize(

@@ -25,21 +25,7 @@ from tools.programs import find
 VOLUME = "sanity"
 PUBLISHES = 12  # one each of "should remove target path" and "should work", ten "idempotent" ones
 
-PASSED = {
-    "Identity Service: GetPluginCapabilities: should return appropriate capabilities",
-    "Identity Service: GetPluginInfo: should return appropriate information",
-    "Identity Service: Probe: should return appropriate information",
-    "Node Service: NodeGetCapabilities: should return appropriate capabilities",
-    "Node Service: NodeGetInfo: should return appropriate values",
-    "Node Service: NodePublishVolume: should fail when no target path is provided",
-    "Node Service: NodePublishVolume: should fail when no volume capability is provided",
-    "Node Service: NodePublishVolume: should fail when no volume id is provided",
-    "Node Service: NodeUnpublishVolume: should fail when no target path is provided",
-    "Node Service: NodeUnpublishVolume: should fail when no volume id is provided",
-    "Node Service: NodeUnpublishVolume: should remove target path",
-    "Node Service: should be idempotent",
-    "Node Service: should work",
-}
+PASSED = 13  # three of Identity, ten of Node
 # What the plugin does not offer.
 OPTIONAL = "NodeStage|NodeUnstage|NodeGetVolumeStats|NodeExpand|GroupController"
 
@@ -184,7 +170,7 @@ def test_csi_sanity_finds_no_fault_and_nothing_left_behind(node: Node) -> None:
     socket = node.root / "whole.sock"
     with whole_driver(node, socket) as driver:
         found = csi_sanity(node, socket)
-    assert sorted(found.pop("passed")) == sorted(PASSED)
+    assert len(found.pop("passed")) == PASSED
     assert all(re.search(OPTIONAL, name) for name in found.pop("skipped"))
     assert found == {}
     assert driver.published == [({"token": b"at-1"}, 1)] * PUBLISHES

@@ -18,7 +18,7 @@ from tests.node.test_volume_record import RECORD
 pytestmark = pytest.mark.mounts
 
 
-class Interrupted:
+class Interrupted(SystemClock):
     """A clock at whose next look something happens, if it can."""
 
     def __init__(self) -> None:
@@ -29,9 +29,6 @@ class Interrupted:
         thread.start()
         thread.join(0.3)
         return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
 
 def test_of_two_rewrites_at_once_the_newer_token_stays(tmp_path: Path) -> None:
