@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -134,12 +132,3 @@ class KillablePlugin(Node):
 
     def _is_dead(self, timeout: float) -> bool:
         return bool(select.select([self._pidfd], [], [], timeout)[0])
-
-
-@contextmanager
-def killable_plugin(fork_server: ForkServer) -> Iterator[KillablePlugin]:
-    node = KillablePlugin(fork_server)
-    try:
-        yield node
-    finally:
-        node.close()

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -17,7 +18,7 @@ import pytest
 
 from csidriver.adapters.mounts import Mounts
 from tests.node.killable_child import RESPONSE
-from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
+from tests.node.killable_plugin import ForkServer, KillablePlugin
 from tests.node.plugin import eventually, names, refused
 
 pytestmark = pytest.mark.mounts
@@ -30,7 +31,7 @@ Act = Callable[[KillablePlugin], None]
 
 def rehearsed(fork_server: ForkServer, play: Act, essential: list[str]) -> list[str]:
     """The steps that `play` records; the essential ones are among them, in this order."""
-    with killable_plugin(fork_server) as node:
+    with closing(KillablePlugin(fork_server)) as node:
         play(node)
         steps = node.recorded_steps()
     left = iter(steps)
@@ -44,7 +45,7 @@ def killed_at_each(
     """Play a case once per step, several at a time; tell for which steps it failed."""
 
     def failure(at: int) -> str:
-        with killable_plugin(fork_server) as node:
+        with closing(KillablePlugin(fork_server)) as node:
             try:
                 case(node, at)
                 assert node.recorded_steps() == steps[: at + 1]
@@ -173,7 +174,7 @@ def is_torn_by_kills(fork_server: ForkServer, *, plainly: bool, kills: int) -> b
     """Return True if a large file is torn whose writer was killed at a random instant."""
     rng = random.Random(0)  # noqa: S311 - the kernel's timing decides anyway
     contents, pause = ["o" * 60_000, "n" * 40_000], threading.Event()
-    with killable_plugin(fork_server) as node:
+    with closing(KillablePlugin(fork_server)) as node:
         pods = node.kubelet_dir / "pods"  # which the fork server sees, too
         Mounts().mount_tmpfs(pods, size=1 << 20, inodes=10)
         file: Path = pods / "token"

@@ -10,12 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import grpc
 import pytest
 
-from tests.node.killable_plugin import ForkServer, KillablePlugin, killable_plugin
+from tests.node.killable_plugin import ForkServer, KillablePlugin
 from tests.node.plugin import eventually
 
 pytestmark = pytest.mark.mounts
@@ -157,7 +158,7 @@ class Storm:
 
 def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(fork_server: ForkServer) -> None:
     print(f"STORM_SEED={SEED}")  # noqa: T201 - pytest shows it when the test fails
-    with killable_plugin(fork_server) as node:
+    with closing(KillablePlugin(fork_server)) as node:
         storm = Storm(node)
         storm.bring()
         storm.rage()

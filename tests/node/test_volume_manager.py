@@ -308,10 +308,8 @@ def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(
     published: Node, harm: str
 ) -> None:
     looks = unchanged(published)
-    good = published.store.get_secret(TOKENS, SOURCE.companion)
-    assert good is not None
     if harm == "deleted":
-        published.store.delete_secret(good)
+        published.store.remove("Secret", TOKENS, SOURCE.companion)
     else:
         published.write_token("at-2", 2, left=-1)
     eventually(lambda: unchanged(published) > looks, "a look at the file")
