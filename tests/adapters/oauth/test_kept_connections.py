@@ -246,13 +246,3 @@ def test_an_idle_connection_is_closed_although_nobody_asks() -> None:
             kept.send(issuer, issuer.token_endpoint, get(issuer), Deadlines(deadline, deadline))
             assert peer.has_open(0)
         assert peer.connections == 2
-
-
-def test_nothing_is_sent_after_the_deadline() -> None:
-    with Peer(http(), per_connection=9) as peer:
-        kept, issuer = KeptConnections(TlsContexts()), at_peer(peer)
-        past = time.monotonic()
-        with pytest.raises(RequestFailed) as caught:
-            kept.send(issuer, issuer.token_endpoint, get(issuer), Deadlines(past, past))
-        assert caught.value.reason is FailureReason.UNREACHABLE
-        assert peer.connections == 0
