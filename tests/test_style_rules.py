@@ -55,6 +55,13 @@ QUESTION = re.compile(r"(What|Whether|Who|Whoever|Whose)\b")
 # Split, so that this file does not break its own rule.
 FORBIDDEN = re.compile("|".join([r"\bTO" + "DO", r"\bFIX" + "ME", r"\bX" + "XX\\b"]))
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# What binds a name besides assignments, and the field that has it.
+NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)
+BINDING: dict[type[ast.AST], str] = {
+    **dict.fromkeys((*NAMED, ast.MatchAs, ast.MatchStar), "name"),
+    ast.arg: "arg",
+    ast.alias: "asname",
+}
 OWN = ("csidriver", "tests", "proto", "deploy", "docs", "examples", "bench", "tools", ".ci")
 TEXTS = {".py", ".md", ".yaml", ".yml", ".toml", ".proto", ".sh", ".json", ".txt", ".cfg", ""}
 
@@ -111,25 +118,12 @@ def identifiers(path: Path) -> Iterator[str]:
     """Every name that a module defines or binds, its own and its folder's."""
     yield from (path.parent.name, path.stem)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        match node:
-            case (
-                ast.FunctionDef(name=text)
-                | ast.AsyncFunctionDef(name=text)
-                | ast.ClassDef(name=text)
-                | ast.arg(arg=text)
-            ):
-                yield text
-            case ast.Name(id=text, ctx=ast.Store()) | ast.Attribute(attr=text, ctx=ast.Store()):
-                yield text
-            case (
-                ast.alias(asname=str(text))
-                | ast.ExceptHandler(name=str(text))
-                | ast.MatchAs(name=str(text))
-                | ast.MatchStar(name=str(text))
-            ):
-                yield text
-            case _:
-                pass
+        if isinstance(getattr(node, "ctx", None), ast.Store):
+            text = getattr(node, "id", None) or getattr(node, "attr", None)
+        else:
+            text = getattr(node, BINDING.get(type(node), ""), None)
+        if text:
+            yield text
 
 
 def docstrings(path: Path) -> Iterator[str]:

@@ -5,18 +5,14 @@ import json
 import pytest
 
 from csidriver.adapters.kubernetes import KubernetesClient, KubernetesStore, from_kubeconfig
-from csidriver.core.annotations import GRANT_SECRET_TYPE
-from csidriver.core.kubernetes.secret import Secret
-from csidriver.core.names import NODE, PUBLIC_ISSUERS
-from csidriver.core.sensitive import Sensitive
+from csidriver.core.names import PUBLIC_ISSUERS
 from csidriver.errors import StoreUnavailable
 from tests.cluster.controlplane import ControlPlane, allowed
-from tests.cluster.noderole import DRIVER, TOKENS, write_secret
+from tests.cluster.noderole import DRIVER, TOKENS
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 
 ALICE = "alice-of-rights"
-PLANTED = "planted-that-no-node-may-see"
 NOBODY = "nobody"
 
 
@@ -33,17 +29,6 @@ def tokens(plane: ControlPlane) -> dict[str, str]:
     """Tokens by service account."""
     where = f"--namespace={DRIVER}"
     return {a: plane.kubectl("create", "token", a, where).strip() for a in (*RIGHTS, NOBODY)}
-
-
-@pytest.mark.parametrize(("namespace", "name"), [(DRIVER, "grant-1"), (ALICE, "source")])
-def test_a_node_reads_no_grant_and_no_source(
-    plane: ControlPlane, tokens: dict[str, str], namespace: str, name: str
-) -> None:
-    data = {"document": Sensitive(PLANTED)}
-    write_secret(plane, Secret(namespace, name, type=GRANT_SECRET_TYPE, data=data))
-    for path in (f"/{name}", ""):
-        url = f"/api/v1/namespaces/{namespace}/secrets{path}"
-        assert plane.api("GET", url, token=tokens[NODE])["code"] == 403
 
 
 def test_a_server_of_another_authority_is_not_spoken_to(plane: ControlPlane) -> None:

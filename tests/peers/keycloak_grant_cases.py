@@ -9,13 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.grant_type import GrantType
-from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.source import Client
@@ -35,7 +33,7 @@ from tests.peers.keycloak_grants import (
     service_account_token,
     trust_cluster,
 )
-from tests.peers.rig import Rig
+from tests.peers.rig import Rig, claims_in, own_token
 from tests.refresher.bench import NAMESPACE, until
 
 pytestmark = pytest.mark.tools("keycloak")
@@ -76,11 +74,6 @@ def until_renewed(rig: Rig, name: str, times: int = 2) -> None:
     assert rig.status(name) == "Ready"
 
 
-def own_token(issuer: Issuer, client: Client, *params: Pair) -> TokenResponse:
-    form = token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, params)
-    return TokenEndpoints().request(issuer, client, form, TIMEOUT)
-
-
 def exchange(
     realm: Realm, subject: Sensitive, *params: Pair, client: Client = ROBOT
 ) -> TokenResponse:
@@ -101,9 +94,7 @@ def token_of(outcome: TokenResponse) -> Sensitive:
 
 
 def claims_of(outcome: TokenResponse) -> dict[str, Any]:
-    token = token_of(outcome).reveal()
-    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
-    return claims
+    return claims_in(token_of(outcome))
 
 
 def test_a_client_gets_a_token_of_its_own_with_a_scope(realm: Realm) -> None:

@@ -5,7 +5,12 @@ from typing import Any
 
 import jwt
 
+from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core import annotations as core_annotations
+from csidriver.core.oauth.grant_type import GrantType
+from csidriver.core.oauth.issuers import Issuer
+from csidriver.core.oauth.token_form import token_form
+from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from tests.refresher.bench import NAMESPACE, Bench, manifest
@@ -46,12 +51,21 @@ class Rig(Bench):
         """Return the claims of the access token that nodes get."""
         companion = self.companion(name)
         assert companion is not None
-        token = companion.data["access_token"].reveal()
-        claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
-        return claims
+        return claims_in(companion.data["access_token"])
 
     def live(self, name: str) -> Sensitive:
         """The refresh token to be presented next."""
         token = self.grant(name).document.refresh_token
         assert token is not None
         return token
+
+
+def claims_in(token: Sensitive) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token.reveal(), options={"verify_signature": False})
+    return claims
+
+
+def own_token(issuer: Issuer, client: Client, *params: tuple[str, str]) -> TokenResponse:
+    """Ask for a token by the grant client_credentials."""
+    form = token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, params)
+    return TokenEndpoints().request(issuer, client, form, 30.0)

@@ -8,17 +8,15 @@ import pytest
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import ENDPOINT_AUDIENCE, ISSUER_AUDIENCE
-from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from tests.demo.grants.signing import signing_key
 from tests.peers.oidcprovider import SHORT, OidcProvider, Registered
-from tests.peers.rig import Rig
+from tests.peers.rig import Rig, own_token
 from tests.refresher.bench import until
 
 pytestmark = pytest.mark.tools("oidc-provider")
@@ -164,24 +162,20 @@ def test_a_lost_answer_is_told_and_the_spent_token_not_presented_again(
     assert peer.log().hashes == [seed.hash(), fresh.hash()]
 
 
-def own_token(peer: OidcProvider, client: Client, *params: tuple[str, str], **settings: Any) -> Any:
-    issuer = Issuer("peer", issuer=peer.issuer, internal=True, **settings)
-    form = token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, params)
-    return TokenEndpoints().request(issuer, client, form, 10.0)
-
-
 @pytest.mark.parametrize("audience", [ISSUER_AUDIENCE, ENDPOINT_AUDIENCE])
 def test_the_server_believes_an_assertion(peer: OidcProvider, audience: str) -> None:
     settings = {"client_auth": "private_key_jwt", "assertion_audience": audience}
-    assert isinstance(own_token(peer, SIGNER, **settings), Success)
+    issuer = Issuer("peer", issuer=peer.issuer, internal=True, **settings)
+    assert isinstance(own_token(issuer, SIGNER), Success)
     stranger = Client("signer", Sensitive(""), signing_key(kid="of nobody").private_pem)
-    assert own_token(peer, stranger, **settings) == Failure(FailureReason.INVALID_CLIENT)
+    assert own_token(issuer, stranger) == Failure(FailureReason.INVALID_CLIENT)
 
 
 def test_the_server_refuses_what_a_client_may_not_have(peer: OidcProvider) -> None:
+    issuer = Issuer("peer", issuer=peer.issuer, internal=True)
     several = [("resource", STORAGE), ("resource", OTHER_STORAGE)]
-    assert own_token(peer, ROBOT, *several) == Failure(FailureReason.INVALID_SCOPE)
-    assert own_token(peer, LASTING) == Failure(FailureReason.INVALID_REQUEST)
+    assert own_token(issuer, ROBOT, *several) == Failure(FailureReason.INVALID_SCOPE)
+    assert own_token(issuer, LASTING) == Failure(FailureReason.INVALID_REQUEST)
 
 
 def test_tokens_for_a_resource_are_renewed(build: Build, peer: OidcProvider) -> None:
