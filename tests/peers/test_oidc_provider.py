@@ -164,7 +164,8 @@ def test_a_lost_answer_is_told_and_the_spent_token_not_presented_again(
 
 @pytest.mark.parametrize("audience", [ISSUER_AUDIENCE, ENDPOINT_AUDIENCE])
 def test_the_server_believes_an_assertion(peer: OidcProvider, audience: str) -> None:
-    settings = {"client_auth": "private_key_jwt", "assertion_audience": audience}
+    settings: dict[str, Any] = {"client_auth": "private_key_jwt"}
+    settings |= {"assertion_audience": audience}
     issuer = Issuer("peer", issuer=peer.issuer, internal=True, **settings)
     assert isinstance(own_token(issuer, SIGNER), Success)
     stranger = Client("signer", Sensitive(""), signing_key(kid="of nobody").private_pem)
