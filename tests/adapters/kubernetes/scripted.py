@@ -174,8 +174,5 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.close_connection = True
 
-    def date_time_string(self, _: float | None = None) -> str:
-        return "Mon, 23 Nov 2026 09:00:00 GMT"
-
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -17,16 +17,13 @@ from csidriver.adapters.kubernetes import (
     from_kubeconfig,
 )
 from csidriver.adapters.kubernetes.json_stream import MAX_OBJECT_BYTES
-from csidriver.core.annotations import IS_TOKEN, SOURCE_NAME, SOURCE_NAMESPACE
-from csidriver.core.kubernetes.change import SecretChange, TokenObject
-from csidriver.core.names import FIELD_MANAGER
+from csidriver.core.annotations import IS_TOKEN
 from csidriver.errors import StoreUnavailable
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import NEEDLE, REF, config, manifest, source
 from tests.adapters.kubernetes.scripted import PATIENCE, Asked, Says, Stream
 from tests.adapters.kubernetes.watching import (
     ALL,
-    GRANTS,
     FakeCollections,
     WatchThread,
     of_source,
@@ -62,44 +59,6 @@ def test_only_metadata_is_asked_for(
         None,
     }
     assert NEEDLE not in caplog.text
-
-
-def test_nothing_is_told_twice_and_the_end_of_the_beginning_once(
-    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
-) -> None:
-    stream = Stream()
-    fake_collections.items[ALL] = [source("8"), source("9", "other")]
-    fake_collections.next(ALL, stream, watch=True)
-    seen = start_watch()
-    assert {seen.next(), seen.next()} == {of_source("8"), of_source("9", "other")}
-    assert seen.next() is None
-    ours = [{"manager": FIELD_MANAGER, "time": "2026-11-23T09:00:00Z"}]
-    stream.tell(
-        watch_event("MODIFIED", source("8")),
-        watch_event("ADDED", manifest("10", name="plain")),
-        watch_event("DELETED", manifest("11", name="plain")),
-        watch_event("MODIFIED", source("12", managedFields=ours)),
-        watch_event("MODIFIED", manifest("13")),
-        watch_event("DELETED", manifest("14")),
-        watch_event("ADDED", source("15")),
-        watch_event("DELETED", source("16")),
-    )
-    assert seen.next() == SecretChange(REF, TokenObject.SOURCE, "12", written_by_driver=True)
-    assert [seen.next() for _ in range(3)] == [of_source(""), of_source("15"), of_source("")]
-
-
-def test_a_grant_is_told_by_its_annotations(
-    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
-) -> None:
-    notes = {SOURCE_NAMESPACE: "alice", SOURCE_NAME: "token"}
-    fake_collections.items[GRANTS] = [manifest("8", name=REF.grant, annotations=notes)]
-    stream = Stream()
-    fake_collections.next(GRANTS, stream, watch=True)
-    seen = start_watch()
-    assert seen.next() == SecretChange(REF, TokenObject.GRANT, "8")
-    assert seen.next() is None
-    stream.tell(watch_event("MODIFIED", manifest("9", name=REF.grant)))
-    assert seen.next() == SecretChange(REF, TokenObject.GRANT, "")
 
 
 @pytest.mark.parametrize("how", ["properly", "by a cut"])
