@@ -257,9 +257,6 @@ def _describe(secret: Secret) -> str:
     if grant_secret.STATE not in secret.data:
         return f" ({secret.annotations.get(annotations.STATUS, '-')})"
     grant = grant_secret.from_secret(secret)
-    token, intent = grant.document.refresh_token, grant.intent
-    intent_text = (
-        "" if intent is None else f", intent {intent.holder} {intent.attempt} {intent.recorded}"
-    )
+    token = grant.document.refresh_token
     live = "" if token is None else token.reveal()
-    return f" ({grant.status.value}, {live}, generation {grant.generation}{intent_text})"
+    return f" ({grant.status.value}, {live}, generation {grant.generation}, {grant.intent})"

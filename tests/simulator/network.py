@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
 
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
@@ -27,12 +26,6 @@ _REFUSALS: list[tuple[int, dict[str, str]]] = [
     (404, {}),
     (400, {"error": "temporarily_unavailable"}),
 ]
-
-
-class Serve(Protocol):
-    """Lets the server answer; `lost`: nobody hears it."""
-
-    def __call__(self, *, lost: bool) -> TokenResponse: ...
 
 
 @dataclass
@@ -71,28 +64,6 @@ class Network:
 
     def send(self, effect: Request, reply: Callable[[TokenResponse, float], None]) -> None:
         """Send a token request; call `reply` with the outcome and the seconds it took."""
-
-        def serve(*, lost: bool) -> TokenResponse:
-            what, outcome = self._serve(effect)
-            if not lost and isinstance(effect, effects.RequestToken):
-                self.invariants.on_response(what, outcome)
-            text = f"{what} -> {_describe(outcome)}{' (lost)' if lost else ''}"
-            self.loop.record("server", text)
-            return outcome
-
-        self._deliver(effect.timeout, serve, reply)
-
-    def _serve(self, effect: Request) -> tuple[str, TokenResponse]:
-        now = self.loop.now
-        if isinstance(effect, effects.RequestRepeatable):
-            client = effect.client.client_id
-            return effect.ref.name, self.server.request(client, effect.form, now)
-        token = effect.refresh_token.reveal()
-        return token, self.server.present(token, now, self.rng)
-
-    def _deliver(
-        self, timeout: float, serve: Serve, reply: Callable[[TokenResponse, float], None]
-    ) -> None:
         if self._within(self.server_outages):
             reply(Failure(FailureReason.UNREACHABLE), 0.1)
             return
@@ -101,20 +72,32 @@ class Network:
             reply(refused, 0.2)
             return
         response_lost = self.fault_strikes(self.parameters.lost_response)
-        unknown = self._unknown_outcome(timeout) if response_lost else None
+        unknown = self._unknown_outcome(effect.timeout) if response_lost else None
         if unknown is not None and self.rng.random() < 0.5:
             reply(*unknown)
             return
         delay = self.rng.uniform(0.05, 0.3)
 
         def arrive() -> None:
-            outcome = serve(lost=unknown is not None)
+            what, outcome = self._serve(effect)
+            text = f"{what} -> {_describe(outcome)}"
+            self.loop.record("server", text if unknown is None else f"{text} (lost)")
             if unknown is not None:
                 reply(*unknown)
-            else:
-                reply(outcome, delay)
+                return
+            if isinstance(effect, effects.RequestToken):
+                self.invariants.on_response(what, outcome)
+            reply(outcome, delay)
 
         self.loop.call_at(self.loop.now + delay, arrive)
+
+    def _serve(self, effect: Request) -> tuple[str, TokenResponse]:
+        now = self.loop.now
+        if isinstance(effect, effects.RequestRepeatable):
+            client = effect.client.client_id
+            return effect.ref.name, self.server.request(client, effect.form, now)
+        token = effect.refresh_token.reveal()
+        return token, self.server.present(token, now, self.rng)
 
     def _unknown_outcome(self, timeout: float) -> tuple[TokenResponse, float]:
         """Return the outcome of a request that is cut off, or whose response a proxy replaced."""

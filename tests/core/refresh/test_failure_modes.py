@@ -68,13 +68,6 @@ def test_f10_without_a_new_refresh_token_the_old_one_stays(
     assert cluster.companion().status is Status.READY
 
 
-def test_f11_every_new_refresh_token_is_stored_and_used_next(running: Process) -> None:
-    running.run_for(10 * LIFE)
-    tokens = running.cluster.server.tokens()
-    assert tokens == [f"alice-{number}" for number in range(len(tokens))]
-    assert running.cluster.live() == running.cluster.mirrored() == f"alice-{len(tokens)}"
-
-
 def test_f12_a_refusal_looks_for_a_newer_token_before_giving_up(running: Process) -> None:
     cluster = running.cluster
     cluster.apply(document(cluster.server.login("bob")))

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import MAX_LIFETIME, Issuer
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.refresh.grant import sendable_refresh_token
 from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status, TokenWarning
-from tests.core.refresh.grants import ADOPTED, INTENT, ISSUERS, LIVE, jwt, token_document
+from tests.core.refresh.grants import INTENT, ISSUERS, LIVE, jwt, token_document
 from tests.core.refresh.virtual_cluster import ISSUER
 from tests.core.refresh.virtual_server import START
 
@@ -76,17 +75,6 @@ class TestSucceed:
     def test_an_unchanged_token_is_not_spent(self) -> None:
         reply = token_document(access_token="a", refresh_token="seed")
         assert after_success(INTENT, reply, START, ISSUER).spent == ()
-
-    def test_a_server_with_a_grace_window_may_hand_an_old_token_out_again(self) -> None:
-        rotated = after_success(
-            ADOPTED, token_document(access_token="a", refresh_token="r"), START, ISSUER
-        )
-        back = after_success(
-            rotated, token_document(access_token="a", refresh_token="seed"), START, ISSUER
-        )
-        assert back.live_hash == LIVE
-        assert LIVE not in back.spent
-        assert sendable_refresh_token(back) is not None
 
     @pytest.mark.parametrize("token", ["a b", "a" * (32 * 1024 + 1)])
     def test_without_a_usable_access_token_the_refresh_token_is_kept(self, token: str) -> None:

@@ -141,13 +141,6 @@ class TestTheQuietLife:
         assert "at-alice" not in repr(pair.derived.state)
         assert "at-alice" not in repr(cluster.done)
 
-    def test_its_own_time_comes_too(self, pair: Pair) -> None:
-        short = {"access_token": "short", "token_type": "Bearer", "expires_in": 60}
-        pair.cluster.server.script.append(answer(200, short))
-        pair.edit(audience="short")
-        pair.run_for(100)
-        assert pair.subjects() == ["at-alice-1"] * 3
-
     def test_a_client_of_its_own_asks(self, cluster: VirtualCluster) -> None:
         pair = Pair(cluster)
         pair.put_login("alice")

@@ -11,7 +11,7 @@ from csidriver.core import annotations
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.messages import READY_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
-from tests.core.refresh.hooks import Crashed, once
+from tests.core.refresh.hooks import Crashed
 from tests.core.refresh.sending.sources import OPEN, forms, process, put_client, served
 from tests.core.refresh.virtual_cluster import LIFE, REF, VirtualCluster
 from tests.core.refresh.virtual_server import LOST_AFTER, START, answer
@@ -119,20 +119,6 @@ class TestFailures:
         running.issuer = OPEN
         running.reconcile()
         assert cluster.status() == "Ready"
-
-    def test_two_processes_store_one_token_each(self, cluster: VirtualCluster) -> None:
-        first, second = process(cluster), process(cluster)
-        second.holder = "pod-2"
-        first.reconcile()
-        second.restart()
-        cluster.now = first.state.next_reconcile or 0.0
-        cluster.after = once(
-            lambda effect: isinstance(effect, effects.RequestRepeatable), second.reconcile
-        )
-        first.reconcile()
-        first.run_for(1)
-        assert cluster.status() == "Ready"
-        assert cluster.companion().generation == cluster.grant().generation
 
 
 def test_a_refused_scope_is_not_left_out(cluster: VirtualCluster) -> None:
