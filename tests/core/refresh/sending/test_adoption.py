@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from csidriver.core import annotations
 from csidriver.core.kubernetes.change import TokenObject
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh import effects
@@ -121,18 +122,22 @@ class TestTheIssuer:
 class TestRefreshTokens:
     """A refresh token stays in the grant and is not sent by another grant type."""
 
-    def switched(self, cluster: VirtualCluster) -> Process:
-        cluster.put(CLIENT | {"oauth": document(cluster.server.login("alice"))})
-        running = process(cluster)
+    def logged_in(self, cluster: VirtualCluster, issuer: Issuer = OPEN) -> Process:
+        oauth = document(cluster.server.login("alice"))
+        cluster.put(CLIENT | {"oauth": oauth}, issuer=issuer.name)
+        running = process(cluster, issuer)
         running.reconcile()
         running.run_for(60)
-        self.annotate(cluster, "client_credentials")
-        edited(running)
         return running
 
-    def annotate(self, cluster: VirtualCluster, grant_type: str | None) -> None:
-        data = cluster.source().data
-        cluster.put({k: v.reveal() for k, v in data.items()}, grant_type=grant_type)
+    def switched(self, cluster: VirtualCluster) -> Process:
+        running = self.logged_in(cluster)
+        self.switch(running, "client_credentials")
+        return running
+
+    def switch(self, running: Process, grant_type: str = "refresh_token") -> None:
+        running.cluster.annotate(annotations.GRANT_TYPE, grant_type)
+        edited(running)
 
     def test_it_stays_and_is_neither_sent_nor_a_duplicate(self, cluster: VirtualCluster) -> None:
         running = self.switched(cluster)
@@ -149,8 +154,7 @@ class TestRefreshTokens:
     def test_switching_back_goes_on_with_it(self, cluster: VirtualCluster) -> None:
         running = self.switched(cluster)
         cluster.now += 60
-        self.annotate(cluster, None)
-        edited(running)
+        self.switch(running)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
         assert served(cluster) == "at-alice-2"
         grant = cluster.grant()
@@ -171,16 +175,12 @@ class TestRefreshTokens:
         edited(running)
         assert '"bob-0"' in cluster.source().data["oauth"].reveal()
         cluster.now += 60
-        self.annotate(cluster, None)
-        edited(running)
+        self.switch(running)
         assert cluster.server.tokens()[-1] == "bob-0"
         assert served(cluster) == "at-bob-1"
 
     def test_another_issuer_is_refused(self, cluster: VirtualCluster) -> None:
-        cluster.put(CLIENT | {"oauth": document(cluster.server.login("alice"))}, issuer="other")
-        running = process(cluster, OTHER)
-        running.reconcile()
-        running.run_for(60)
+        running = self.logged_in(cluster, OTHER)
         running.issuer = OPEN
         put_client(cluster, issuer="cern")
         edited(running)
@@ -189,14 +189,10 @@ class TestRefreshTokens:
         assert forms(cluster) == []
 
     def test_a_reply_of_the_last_request_is_stored_before(self, cluster: VirtualCluster) -> None:
-        cluster.put(CLIENT | {"oauth": document(cluster.server.login("alice"))})
-        running = process(cluster)
-        running.reconcile()
-        running.run_for(60)
+        running = self.logged_in(cluster)
         reply = token_document(refresh_token="alice-2", access_token="x")
         cluster.spool[REF] = effects.SpoolEntry("n", cluster.now, reply, cluster.grant().live_hash)
-        self.annotate(cluster, "client_credentials")
-        edited(running)
+        self.switch(running, "client_credentials")
         assert '"alice-2"' in cluster.grant().document.to_json().reveal()
         assert cluster.spool == {}
 
@@ -212,8 +208,7 @@ class TestRefreshTokens:
         running.run_for(LIFE)
         assert served(cluster).startswith("issued-")
         cluster.now += 60
-        self.annotate(cluster, None)
-        edited(running)
+        self.switch(running)
         assert cluster.server.tokens() == ["alice-0", "alice-2"]
         assert cluster.live() == "alice-3"
 
