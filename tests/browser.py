@@ -61,15 +61,12 @@ class Browser(contextlib.ExitStack):
         return str(self._send("POST", "/execute/sync", script=_TEXT, args=[]))
 
     def open(self, url: str) -> None:
-        """Go to an address, and wait for the page."""
         self._send("POST", "/url", url=url)
 
     def wait_for(self, text: str) -> None:
-        """Wait until the page says something."""
         until(lambda: text in self.text, f"the page says {text!r}")
 
     def fill(self, selector: str, text: str) -> None:
-        """Put a text into a field."""
         field = self._find(selector)
         self._send("POST", f"/element/{field}/clear")
         self._send("POST", f"/element/{field}/value", text=text)

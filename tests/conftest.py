@@ -88,7 +88,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator["ControlPlane"]:
-    """A real API server for all tests."""
     from tests.cluster.controlplane import ControlPlane
 
     plane = ControlPlane()

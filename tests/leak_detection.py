@@ -79,7 +79,6 @@ CLIENT_SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret 
 
 
 def leaking_replies(n: Mapping[str, str]) -> dict[str, Fault]:
-    """Return replies of servers that put secrets into wrong places."""
     tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
     described = {"error_description": n["description"], "error_uri": n["description"]}
     typed = json.dumps({"access_token": n["at"], "token_type": n["description"]})

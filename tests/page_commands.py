@@ -36,7 +36,6 @@ def commands(page: str, section: str = "") -> list[Command]:
 
 
 def parse(text: str, section: str = "") -> list[Command]:
-    """Return the commands of the text of a page."""
     if section:
         _, found, rest = text.partition(f"\n## {section}\n")
         assert found, f"there is no section {section!r}"

@@ -20,7 +20,6 @@ _BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def documents(page: Path) -> list[Any]:
-    """Return the YAML blocks of a page."""
     return [yaml.safe_load(block) for block in _BLOCK.findall(page.read_text(encoding="utf-8"))]
 
 

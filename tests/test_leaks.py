@@ -58,7 +58,6 @@ def shown_by_store(root: Path) -> str:
 
 
 def companions(root: Path) -> str:
-    """The data of all companions, decoded."""
     found = [
         yaml.safe_load(path.read_text(encoding="utf-8"))
         for path in (root / core_names.TOKENS_NAMESPACE).glob("*.yaml")
@@ -281,7 +280,6 @@ def test_neither_role_shows_a_secret_to_node_and_pod() -> None:
 
 
 def note(bench: Bench, refresh: set[str], access: set[str]) -> bool:
-    """Remember the tokens of this moment."""
     more_refresh, more_access = live_tokens(bench, "hello")
     refresh.update(more_refresh)
     access.update(more_access)

@@ -55,7 +55,6 @@ def role(name: str, folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def seconds_of(ask: Ask) -> float:
-    """Return the seconds that a good answer took."""
     began = time.monotonic()
     status, _ = ask()
     assert status == 200
@@ -63,7 +62,6 @@ def seconds_of(ask: Ask) -> float:
 
 
 def ask_for(log: Path, what: str) -> Ask:
-    """Return what asks for health or metrics."""
     url = f"http://{served_at(log, what)}"
     return lambda: page_at(url, "healthz" if what == "health" else "metrics")
 

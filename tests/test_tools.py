@@ -44,8 +44,13 @@ def test_assets_of_the_user_win_over_built_programs(tmp_path: Path) -> None:
     assert find("kubectl", {**environment, "KUBEBUILDER_ASSETS": str(tmp_path)}) == built
 
 
-def test_only_etcd_may_come_from_the_path(tmp_path: Path) -> None:
+def test_only_etcd_may_come_from_the_path_and_the_runner_of_a_folder(tmp_path: Path) -> None:
     environment = {"OAUTH2_CSI_TOOLS": str(tmp_path / "cache"), "PATH": str(tmp_path)}
+    home = oidc_provider(environment)
+    home.mkdir(parents=True)
+    assert find("oidc-provider", environment) is None
+    program(tmp_path, "node")
+    assert find("oidc-provider", environment) == home
     program(tmp_path, "kubectl")
     assert find("kubectl", environment) is None
     assert find("etcd", environment) is None
@@ -110,16 +115,6 @@ def test_without_a_registry_a_base_of_this_machine_is_proposed(tmp_path: Path, b
     assert done.returncode == 1
     assert "make image: docker ended with 125" in done.stderr
     assert ("make image BASE_IMAGE=local" in done.stderr) == (base == "")
-
-
-def test_what_is_a_folder_needs_its_runner(tmp_path: Path) -> None:
-    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path / "cache"), "PATH": str(tmp_path / "bin")}
-    assert find("oidc-provider", environment) is None
-    home = oidc_provider(environment)
-    home.mkdir(parents=True)
-    assert find("oidc-provider", environment) is None
-    program(tmp_path / "bin", "node")
-    assert find("oidc-provider", environment) == home
 
 
 def test_the_lock_names_no_registry() -> None:

@@ -176,7 +176,6 @@ class FakeCluster:
             yield change
 
     def versions(self) -> dict[str, str]:
-        """Return the version of each companion, by name."""
         with self._lock:
             return {name: secret.resource_version for name, secret in self._secrets.items()}
 

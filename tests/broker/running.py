@@ -113,7 +113,6 @@ class NodeClient:
         self._requests.put(None)
 
     def wait_for(self, true: Callable[[broker_pb2.Update], object]) -> broker_pb2.Update:
-        """Return the first update for which this holds."""
 
         def found() -> broker_pb2.Update | None:
             return next((update for update in self.updates if true(update)), None)
@@ -124,7 +123,6 @@ class NodeClient:
         return result
 
     def state(self, number: int, kind: str) -> Any:
-        """Return the first state of that kind of a subscription."""
         update = self.wait_for(lambda u: u.id == number and u.WhichOneof("state") == kind)
         return getattr(update, kind)
 

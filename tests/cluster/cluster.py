@@ -16,11 +16,9 @@ class Cluster:
         self.broker = plane.service_account("oauth2-csi", "oauth2-csi-broker")
 
     def client(self, timings: Timeouts | None = None) -> KubernetesClient:
-        """A client with the refresher's rights."""
         return KubernetesClient(from_kubeconfig(self.refresher), timings)
 
     def refresher_flags(self, issuers: Path, spool: Path, identity: str = "one") -> list[str]:
-        """Return the flags of a refresher as a process."""
         flags = ["--store=kubernetes", f"--kubeconfig={self.refresher}", "--listen=127.0.0.1:0"]
         return [*flags, f"--issuers={issuers}", f"--spool-dir={spool}", f"--identity={identity}"]
 

@@ -67,11 +67,9 @@ class ControlPlane:
 
     @property
     def authorization(self) -> str:
-        """The Authorization header of the administrator."""
         return f"Bearer {_token('admin')}"
 
     def start(self) -> None:
-        """Start both and wait until the API server is ready."""
         _write_key(self.root / "sa.key")
         rows = [f'{_token(user)},{user},{user},"{group}"' for user, group in self._users.items()]
         (self.root / "tokens.csv").write_text("\n".join(rows) + "\n")
@@ -156,7 +154,6 @@ class ControlPlane:
         self.kubectl("apply", "--filename=-", *flags, stdin=content)
 
     def service_account(self, namespace: str, name: str) -> Path:
-        """Return a kubeconfig with a new token of a ServiceAccount."""
         token = self.kubectl("create", "token", name, f"--namespace={namespace}").strip()
         path = self.root / f"{namespace}.{name}.kubeconfig"
         write_kubeconfig(path, self.server, self.ca, token)

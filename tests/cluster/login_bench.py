@@ -49,7 +49,6 @@ class LoginBench(contextlib.ExitStack):
         until(lambda: "data" in self._plane.api("GET", _PUBLISHED), "the issuers are published")
 
     def login(self, name: str, *flags: str) -> LoginProcess:
-        """Start the command in the hands of the user."""
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         environment = {"KUBECTL": str(program("kubectl")), "KUBECONFIG": str(self._kubeconfig)}
         return LoginProcess(folder, [name, f"--namespace={self.namespace}", *flags], environment)

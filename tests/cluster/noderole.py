@@ -41,7 +41,6 @@ class NodeRole:
         return create_pod(self.plane, namespace, name, NODE_ID, *secrets, **attributes)
 
     def write_companion(self, companion: Companion, ref: SourceRef) -> None:
-        """Write a companion, as the refresher does."""
         name = ref.namespace
         if name not in self._uids:
             create_namespace(self.plane, name)

@@ -66,7 +66,6 @@ class Thief:
         until(lambda: self.plane.api("GET", cached)["kind"] == "Status", "the cache follows")
 
     def write(self, ref: SourceRef, generation: int = 1) -> None:
-        """Write a companion, as the refresher does."""
         uid = self.plane.api("GET", f"/api/v1/namespaces/{ref.namespace}")["metadata"]["uid"]
         written = companion(generation, ref, namespace_uid=uid)
         write_secret(self.plane, companion_secret(written, ref))

@@ -56,7 +56,6 @@ class WebhookCluster:
         return manifest
 
     def register(self, port: int, *arguments: str, verb: str = "apply") -> None:
-        """Apply Service and configuration."""
         for manifest in (_SERVICE, self.manifest(port)):
             self.plane.kubectl(verb, "--filename=-", *arguments, stdin=json.dumps(manifest))
 
@@ -93,7 +92,6 @@ class WebhookCluster:
         return answer.status, answer.json()
 
     def is_served(self, namespace: str) -> bool:
-        """Return True if an annotated pod gets a volume."""
         pod = as_created_by_controllers(pod_with(ENTRY))
         status, answer = self.create_pod(namespace, pod, dry=True)
         return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])

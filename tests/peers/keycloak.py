@@ -135,18 +135,15 @@ class Keycloak(contextlib.ExitStack):
         return changed
 
     def change_client(self, realm: str, client_id: str, **changes: Any) -> None:
-        """Change what the representation of a client has."""
         clients = f"/admin/realms/{realm}/clients"
         (found,) = self.administer("GET", f"{clients}?clientId={client_id}")
         self.administer("PUT", f"{clients}/{found['id']}", found | changes)
 
     def log_out(self, realm: str) -> None:
-        """End all sessions of the user."""
         (user,) = self.administer("GET", f"/admin/realms/{realm}/users")
         self.administer("POST", f"/admin/realms/{realm}/users/{user['id']}/logout")
 
     def administer(self, method: str, path: str, body: Any = None) -> Any:
-        """One request as administrator."""
         form = {"grant_type": "password", "client_id": "admin-cli"}
         form |= {"username": _ADMIN, "password": _ADMIN}
         login = _send("POST", f"{self.url}/realms/master{_TOKEN}", data=form)

@@ -44,7 +44,6 @@ def build(tmp_path: Path) -> Iterator[Build]:
 
 
 def statuses(rig: Rig, name: str) -> set[str]:
-    """Return the status of the Secret and that of its companion."""
     companion = rig.companion(name)
     told = "" if companion is None else companion.annotations[core_annotations.STATUS]
     return {rig.status(name), told}

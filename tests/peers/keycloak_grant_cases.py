@@ -82,7 +82,6 @@ def exchange(
 
 
 def log_in(realm: Realm, scope: str = "openid") -> Sensitive:
-    """Return the access token of a login."""
     return token_of(refresh(realm.issuer, realm.seed(client=ROBOT, scope=scope), ROBOT))
 
 

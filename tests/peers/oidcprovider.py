@@ -56,7 +56,6 @@ class PeerLog:
 
     @property
     def hashes(self) -> list[str]:
-        """The refresh tokens, in the order in which they were presented."""
         return [row["rt"] for row in self.presented]
 
     @property
@@ -87,7 +86,6 @@ class OidcProvider(contextlib.ExitStack):
         self.issuer = self._exchange([client.metadata() for client in clients])["issuer"]
 
     def seed(self, client: Client) -> Sensitive:
-        """Return the first refresh token of a new login."""
         answer = self._exchange({"command": "seed", "client": client.client_id})
         return Sensitive(answer["refresh_token"])
 
@@ -96,7 +94,6 @@ class OidcProvider(contextlib.ExitStack):
         self._exchange({"command": "cut", "what": message})
 
     def log(self) -> PeerLog:
-        """Return the log so far."""
         return PeerLog(**self._exchange({"command": "told"}))
 
     def post(self, path: str, client: Client, **form: str) -> requests.Response:

@@ -48,7 +48,6 @@ class Rig(Bench):
         return self.source(name).annotations.get(core_annotations.MESSAGE, "")
 
     def claims(self, name: str) -> dict[str, Any]:
-        """Return the claims of the access token that nodes get."""
         companion = self.companion(name)
         assert companion is not None
         return claims_in(companion.data["access_token"])
@@ -66,6 +65,5 @@ def claims_in(token: Sensitive) -> dict[str, Any]:
 
 
 def own_token(issuer: Issuer, client: Client, *params: tuple[str, str]) -> TokenResponse:
-    """Ask for a token by the grant client_credentials."""
     form = token_form(issuer, GrantType.CLIENT_CREDENTIALS, None, params)
     return TokenEndpoints().request(issuer, client, form, 30.0)

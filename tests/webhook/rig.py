@@ -35,7 +35,6 @@ class Rig:
         self.made = certificates_in(store, configuration, given, clock, metrics)
 
     def beside(self, names: frozenset[str] = NAMES) -> "Rig":
-        """Return another replica."""
         return Rig(self.store, self.configuration, self.clock, names)
 
     def reconcile(self) -> float:

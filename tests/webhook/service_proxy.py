@@ -25,7 +25,6 @@ class ServiceProxy(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def connect(self) -> socket.socket | None:
-        """Return a connection to the next replica that takes one."""
         ports, turn = self.ports, next(self._turn)
         for offset in range(len(ports)):
             with contextlib.suppress(OSError):

@@ -28,7 +28,6 @@ def warnings_for(source: dict[str, Any], **mount: Any) -> tuple[str, ...]:
 
 
 def test_a_tmp_that_is_read_only_is_a_warning() -> None:
-    """By its kind, by its source or by its mount."""
     sources: list[dict[str, Any]] = [{kind: {}} for kind in READ_ONLY]
     sources += [{kind: {"readOnly": True}} for kind, can_be in SOURCES.items() if can_be]
     sources.append({"csi": {"driver": DRIVER_NAME}})
