@@ -153,6 +153,14 @@ class TestConflictsAndOutages:
         assert cluster.server.tokens() == ["alice-0"]
         assert cluster.spool == {}
 
+    def test_a_grant_deleted_during_the_exchange_is_made_again(self, process: Process) -> None:
+        cluster = process.cluster
+        cluster.before = once(is_commit, lambda: cluster.secrets.pop(GRANT))
+        process.reconcile()
+        assert cluster.live() == "alice-1"
+        process.run_for(LIFE)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+
     def test_a_frozen_process_stores_its_reply(self, cluster: VirtualCluster) -> None:
         """The peer is about to present the same token; the reply in hand is worth more."""
         frozen, peer = Process(cluster), Process(cluster, holder="pod-2")
