@@ -1,27 +1,21 @@
 """Hosts with other addresses than this one: network namespaces that only one thread enters."""
 
 import ctypes
+import errno
 import os
-import platform
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.refresher.bench import until
 
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
-# <linux/prctl.h>, <linux/seccomp.h>, <linux/filter.h>
-_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _SECCOMP_MODE_FILTER = 22, 38, 2
-_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
-_EAFNOSUPPORT = 97
-_SOCKET = {"x86_64": 41, "aarch64": 198}.get(platform.machine())
 _T = TypeVar("_T")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -33,7 +27,7 @@ class Host:
 
     name: str
     addresses: tuple[str, ...]
-    # False: as with `ipv6.disable=1`, the kernel makes no socket of IPv6.
+    # False: as with `ipv6.disable=1`, this process makes no socket of IPv6.
     knows_ipv6: bool = True
 
     def __str__(self) -> str:
@@ -60,7 +54,9 @@ def on(host: Host, work: Callable[[], _T]) -> _T:
         return work()
 
     # The thread ends afterwards, so nothing has to lead it back.
-    with ThreadPoolExecutor(1) as threads:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as threads:
+        if not host.knows_ipv6:
+            patch.setattr(socket, "socket", _Ipv4Socket)
         return threads.submit(enter_and_work).result()
 
 
@@ -81,8 +77,6 @@ def _enter(host: Host) -> None:
     for address in host.addresses:
         # The kernel adds the routes of IPv6 a little later.
         until(lambda address=address: _is_reached(address), f"a connection to {address}")  # type: ignore[misc]
-    if not host.knows_ipv6:
-        _refuse_ipv6()
 
 
 def _is_reached(address: str) -> bool:
@@ -101,33 +95,10 @@ def _run(*command: str) -> None:
         pytest.skip(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
-class _Instruction(ctypes.Structure):
-    _fields_ = (
-        ("code", ctypes.c_ushort),
-        ("if_true", ctypes.c_ubyte),
-        ("if_false", ctypes.c_ubyte),
-        ("operand", ctypes.c_uint),
-    )
+class _Ipv4Socket(socket.socket):
+    """A socket of a kernel without IPv6."""
 
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.POINTER(_Instruction)))
-
-
-def _refuse_ipv6() -> None:
-    """Let socket(AF_INET6) of this thread and its children fail, by a filter of seccomp(2)."""
-    if _SOCKET is None:
-        pytest.skip(f"the number of socket(2) on {platform.machine()} is not known")
-    number, first_argument = 0, 16  # offsets in struct seccomp_data
-    instructions = (_Instruction * 6)(
-        _Instruction(_LOAD, 0, 0, number),
-        _Instruction(_JUMP_IF_EQUAL, 0, 3, _SOCKET),
-        _Instruction(_LOAD, 0, 0, first_argument),
-        _Instruction(_JUMP_IF_EQUAL, 0, 1, socket.AF_INET6),
-        _Instruction(_RETURN, 0, 0, _FAIL_WITH | _EAFNOSUPPORT),
-        _Instruction(_RETURN, 0, 0, _ALLOW),
-    )
-    program = _Program(len(instructions), instructions)
-    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
-        pytest.skip(f"seccomp is not permitted: {os.strerror(ctypes.get_errno())}")
+    def __init__(self, family: int = -1, *arguments: Any, **options: Any) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        super().__init__(family, *arguments, **options)
