@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.issuers import Issuer
@@ -224,6 +227,13 @@ def certificate(
     (folder / "ca.pem").write_text(authority.pem)
     (folder / "server.pem").write_text(serving.pem)
     return folder / "ca.pem", factory.server_context(serving.pem, key)
+
+
+def signing_client() -> tuple[Client, ec.EllipticCurvePublicKey]:
+    """A client with a private key, and its public one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return Client("app", Sensitive(""), Sensitive(pem)), key.public_key()
 
 
 def described(peer: Peer, **fields: object) -> bytes:

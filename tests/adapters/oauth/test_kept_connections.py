@@ -12,8 +12,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.adapters.oauth.http_client import Deadlines, HttpRequest, RequestFailed
@@ -24,8 +22,6 @@ from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.issuers import UNLIMITED, Issuer
 from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Success, TokenResponse
-from csidriver.core.refresh.source import Client
-from csidriver.core.sensitive import Sensitive
 from tests.adapters.oauth.peer import (
     APP,
     BRIEF,
@@ -38,6 +34,7 @@ from tests.adapters.oauth.peer import (
     http,
     read_request,
     signal,
+    signing_client,
 )
 
 CUT_OFF = http()[:-1]
@@ -77,9 +74,7 @@ def test_a_connection_that_is_closed_instead_of_an_answer_is_replaced_once() -> 
 
 
 def test_a_request_that_is_sent_again_has_an_assertion_of_its_own() -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    client = Client("app", Sensitive(""), Sensitive(pem))
+    client, _ = signing_client()
     with Peer(http(), per_connection=9) as peer:
         issuer = at_peer(peer, client_auth="private_key_jwt", assertion_audience="tokenEndpoint")
         endpoints, form = TokenEndpoints(), token_form(issuer, GrantType.CLIENT_CREDENTIALS)

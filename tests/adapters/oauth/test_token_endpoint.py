@@ -1,4 +1,4 @@
-"""The token endpoint client against a strict server, and against peers that are worse than that."""
+"""The token endpoint client against peers that are worse than a strict server."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,8 +8,6 @@ from urllib.parse import parse_qs
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
@@ -33,6 +31,7 @@ from tests.adapters.oauth.peer import (
     paths,
     refresh,
     send,
+    signing_client,
 )
 
 
@@ -195,9 +194,7 @@ def test_a_server_whose_certificate_is_not_trusted_is_alive(tmp_path: Path) -> N
 
 
 def test_an_assertion_for_the_token_endpoint_names_that_of_the_metadata() -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    client = Client("app", Sensitive(""), Sensitive(pem))
+    client, public_key = signing_client()
     with Peer(b"") as peer:
         peer.reply = described(peer, introspection_endpoint=f"http://{peer.address}/i")
         issuer = discoverable(
@@ -210,4 +207,4 @@ def test_an_assertion_for_the_token_endpoint_names_that_of_the_metadata() -> Non
         for sent in peer.requests[1:]:
             (signed,) = parse_qs(sent.partition("\r\n\r\n")[2])["client_assertion"]
             audience = f"http://{peer.address}/t"
-            jwt.decode(signed, key.public_key(), ["ES256"], audience=audience)
+            jwt.decode(signed, public_key, ["ES256"], audience=audience)
