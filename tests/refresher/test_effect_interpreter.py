@@ -227,6 +227,12 @@ def test_a_refused_grant_does_not_stop_the_logins_of_its_client(scripted: Script
     assert scripted.endpoints.asked == ["request", "refresh", "request", "request"]
 
 
+def test_a_login_is_found_for_the_token_that_is_derived_from_it(scripted: ScriptedBench) -> None:
+    login = replace(grant(), ref=SourceRef("ns", "login"))
+    scripted.interpreter.find_login = lambda *asked: login if asked == (REF, login.ref) else None
+    assert scripted.run(perform(effects.FindLogin(REF, login.ref))) is login
+
+
 def test_a_slot_is_given_back_however_a_run_ends(scripted: ScriptedBench) -> None:
     def steps(end: str) -> Generator[effects.Effect[Any], Any, None]:
         assert not (yield from effects.AcquireSendSlot(ISSUER, REF, CLIENT))
