@@ -32,6 +32,7 @@ from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
 from tests.refresher.bench import TIMEOUT
+from tests.refresher.token_states import grant
 
 REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))
