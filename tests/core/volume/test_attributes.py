@@ -83,6 +83,7 @@ def test_values_at_the_edge_are_taken(change: dict[str, Any], field: str, wanted
         pytest.param({"mode": "0400\n"}, "mode", id="mode before a newline"),
         pytest.param({"mode": "\u0664\u0660\u0660"}, "mode", id="mode in other digits"),
         pytest.param({"fileName": ""}, "fileName", id="fileName empty"),
+        pytest.param({"fileName": "."}, "fileName", id="fileName dot"),
         pytest.param({"fileName": ".."}, "fileName", id="fileName dots"),
         pytest.param({"fileName": "a/b"}, "fileName", id="fileName path"),
         pytest.param({"fileName": "a" * 256}, "fileName", id="fileName too long"),
