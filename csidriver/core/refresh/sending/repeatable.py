@@ -199,7 +199,7 @@ def request_if_due(
         after = _after_reply(grant, login, form, outcome.reply, now, issuer)
     else:
         after = _after_failure(grant, login, outcome, (yield from Now()), issuer)
-    return (yield from commit(state, grant, after))
+    return derived.blame_ended((yield from commit(state, grant, after)), login)
 
 
 def _wait_for_login(

@@ -207,6 +207,14 @@ class TestWaiting:
         assert cluster.status(LOGIN) == "NeedsReauth"
         assert pair.waits("is NeedsReauth")
 
+    def test_an_exchange_that_the_end_of_the_login_refuses_waits(self, pair: Pair) -> None:
+        cluster = pair.cluster
+        cluster.logins[LOGIN] = replace(cluster.logins[LOGIN], status=Status.NEEDS_REAUTH)
+        cluster.server.script += [answer(400, {"error": "invalid_request"})]
+        pair.edit(audience="x")
+        assert len(forms(cluster)) == 2
+        assert pair.waits("is NeedsReauth"), "nothing else happens to the login that would say so"
+
 
 class TestDeletion:
     def test_it_ends_with_its_login(self, pair: Pair) -> None:
