@@ -27,7 +27,7 @@ from grpc import aio
 from bench.node import NAMESPACE, SIZES, new_companion
 from bench.processes import MEMORY, Child, Program, answer_all, memory_of_imports
 from bench.report import Row, shares
-from bench.servers import CA_FILE, HOST, KEY_FILE, JsonHandler, serve_https
+from bench.servers import CA_FILE, CERTIFICATE_FILE, HOST, KEY_FILE, JsonHandler, serve_https
 from csidriver._proto import broker_pb2
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import SourceRef
@@ -95,7 +95,7 @@ def _start_broker(port: int, api_port: int) -> Program:
     kubeconfig = MEMORY / "kubeconfig"
     write_kubeconfig(kubeconfig, f"https://{HOST}:{api_port}", CA_FILE, "token")
     flags = ["--store=kubernetes", f"--kubeconfig={kubeconfig}", "--listen=127.0.0.1:0"]
-    flags += [f"--tls-cert-file={CA_FILE}", f"--tls-key-file={KEY_FILE}"]
+    flags += [f"--tls-cert-file={CERTIFICATE_FILE}", f"--tls-key-file={KEY_FILE}"]
     flags += [f"--broker-listen={HOST}:{port}"]
     return Program("broker", [sys.executable, "-P", "-c", _STEADY, "broker", *flags])
 

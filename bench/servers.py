@@ -31,7 +31,7 @@ from tests.issuer.policy import Policy
 
 HOST = "127.0.0.1"
 # The certificate of all servers of the bench, which is its own authority.
-CA_FILE, KEY_FILE = MEMORY / "ca.pem", MEMORY / "key.pem"
+CA_FILE, CERTIFICATE_FILE, KEY_FILE = (MEMORY / f"{name}.pem" for name in ("ca", "server", "key"))
 # Seconds an access token lives: what CERN's server gives. Its ID token is as long as Keycloak's.
 LIFETIME, ID_TOKEN = 1199.0, "i" * 1200
 _THREADS = 16
@@ -95,7 +95,7 @@ def to_secret(companion: Companion) -> Secret:
 
 def _tls() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CA_FILE, KEY_FILE)
+    context.load_cert_chain(CERTIFICATE_FILE, KEY_FILE)
     return context
 
 

@@ -11,7 +11,7 @@ import urllib3
 
 from bench.processes import MEMORY, ROLE, Child, Program
 from bench.report import Row, shares
-from bench.servers import CA_FILE, HOST, KEY_FILE, serve_canned
+from bench.servers import CA_FILE, CERTIFICATE_FILE, HOST, KEY_FILE, serve_canned
 from csidriver.core import annotations, names
 from csidriver.errors import DriverError
 from tests.adapters.oauth.peer import certificate
@@ -26,7 +26,7 @@ def measure(*, quick: bool) -> Iterator[Row]:
     with ExitStack() as stack:
         certificate(MEMORY)
         flags = ["--store=kubernetes", "--listen=127.0.0.1:0", f"--webhook-listen={HOST}:0"]
-        flags += [f"--tls-cert-file={CA_FILE}", f"--tls-key-file={KEY_FILE}"]
+        flags += [f"--tls-cert-file={CERTIFICATE_FILE}", f"--tls-key-file={KEY_FILE}"]
         webhook = stack.enter_context(Program("webhook", [*ROLE, "webhook", *flags]))
         port = webhook.until(lambda: re.search(r"reviews on port ([0-9]+)", webhook.log))[1]
         # Before it has its certificate it closes every connection.

@@ -218,6 +218,7 @@ def certificate(
 ) -> tuple[Path, ssl.SSLContext]:
     """The CA (file) of a certificate for an address, and a server context that shows that one.
 
+    Certificate and key are beside it in `server.pem` and `key.pem`.
     `start` and `end` of its time are relative to now.
     """
     factory, now = CertificateFactory(), dt.datetime.now(dt.UTC).timestamp()
@@ -226,6 +227,7 @@ def certificate(
     serving, key = factory.issue_serving_certificate(authority, signer, {address}, begins, lasts)
     (folder / "ca.pem").write_text(authority.pem)
     (folder / "server.pem").write_text(serving.pem)
+    (folder / "key.pem").write_text(key.reveal())
     return folder / "ca.pem", factory.server_context(serving.pem, key)
 
 
