@@ -18,7 +18,8 @@ def get(url: str) -> tuple[int, str]:
         with opener.open(url, timeout=10) as response:
             return response.status, response.read().decode()
     except HTTPError as error:
-        return error.code, ""
+        with error:
+            return error.code, ""
 
 
 def ignore(_: str) -> None:
