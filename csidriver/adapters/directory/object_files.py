@@ -1,7 +1,7 @@
-"""Objects in files `<namespace>/<kind>.<name>.yaml`, which only this backend writes.
+"""Objects in files `<namespace>/<kind>.<name>.yaml`: its own, and what a developer copies there.
 
 A file is replaced at once, and its time of change, in nanoseconds, is its object's version. Every
-OSError becomes a StoreUnavailable.
+OSError becomes a StoreUnavailable, as does what is not an object: it may be half of a copy.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from csidriver.adapters.directory import objects
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.errors import StoreRefused, StoreUnavailable
@@ -36,14 +37,20 @@ class ObjectFiles:
         return self._root / namespace / f"{kind.lower()}.{name}.yaml"
 
     def load(self, path: Path) -> dict[str, Any] | None:
-        """Return the object in a file, with its version, None without a file."""
+        """Return the object in a file as a server has it, with its version, None without a file."""
         with store_errors("read", path):
             try:
                 with path.open("rb") as file:
                     found = os.fstat(file.fileno())
-                    return _with_version(yaml.load(file, _Loader), _version(found))  # noqa: S506
+                    content = file.read()
             except FileNotFoundError:
                 return None
+        manifest = _parsed(content, path)
+        # What a server adds. A copied manifest has neither.
+        uid = str(uuid.uuid5(uuid.NAMESPACE_URL, str(path)))
+        metadata = {"namespace": path.parent.name, "uid": uid, **manifest["metadata"]}
+        whole = objects.normalize({**manifest, "metadata": metadata})
+        return _with_version(whole, _version(found))
 
     def secret(self, path: Path) -> Secret | None:
         manifest = self.load(path)
@@ -114,6 +121,16 @@ def store_errors(action: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreUnavailable(f"cannot {action} {path}: {error.strerror}") from error
+
+
+def _parsed(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        manifest = yaml.load(content, _Loader)  # noqa: S506
+    except yaml.YAMLError:
+        manifest = None
+    if not isinstance(manifest, dict) or not {"kind", "metadata"} <= manifest.keys():
+        raise StoreUnavailable(f"cannot read {path}: it is not an object in YAML")
+    return manifest
 
 
 def _version(status: os.stat_result) -> str:

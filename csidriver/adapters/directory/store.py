@@ -1,7 +1,6 @@
 """A store of Secrets, ConfigMaps and Events in YAML files that behaves like kube-apiserver.
 
-For `make demo`, development and tests: any number of processes may share one root. Nobody else
-writes there.
+For `make demo`, development and tests: any number of processes may share one root.
 """
 
 import threading

@@ -1,3 +1,4 @@
+import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -8,6 +9,7 @@ import pytest
 from csidriver.adapters.directory import DirectoryStore
 from csidriver.core.annotations import STATUS
 from csidriver.core.kubernetes.secret import Secret, SecretPatch
+from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreRefused, StoreUnavailable
 
 
@@ -43,3 +45,28 @@ def test_a_path_never_leaves_its_folder(tmp_path: Path, namespace: str, name: st
     store = DirectoryStore(tmp_path)
     with pytest.raises(StoreRefused):
         store.get_secret(namespace, name)
+
+
+def test_a_manifest_that_a_developer_copies_is_an_object(tmp_path: Path) -> None:
+    example = Path(__file__).parents[3] / "examples/hello-token.yaml"
+    file = tmp_path / "default/secret.hello-token.yaml"
+    file.parent.mkdir()
+    shutil.copy(example, file)
+    store = DirectoryStore(tmp_path)
+    copied = store.get_secret("default", "hello-token")
+    assert copied is not None
+    assert (copied.namespace, len(copied.data)) == ("default", 3)
+    patch = SecretPatch(data={"oauth": Sensitive("{}")})
+    assert store.patch_secret(copied, patch).uid == copied.uid
+    changed = store.get_secret("default", "hello-token")
+    assert changed is not None
+    assert changed.data == {**copied.data, "oauth": Sensitive("{}")}
+
+
+@pytest.mark.parametrize("text", ["", "kind: Secret", "kind: [", "- kind"])
+def test_half_of_a_copy_is_an_error_until_it_is_whole(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ns/secret.x.yaml"
+    file.parent.mkdir()
+    file.write_text(text)
+    with pytest.raises(StoreUnavailable, match=r"secret\.x\.yaml: it is not an object in YAML"):
+        next(DirectoryStore(tmp_path).watch_changes(threading.Event()))
