@@ -98,6 +98,8 @@ def _run(words: list[str], commands: Sequence[Command] | None, terminal: Termina
     parser = build_parser(load_commands(words) if commands is None else commands)
     if words[:1] == [completion.COMPLETE]:
         return completion.complete(parser, words[1:], terminal)
+    if not all(map(_is_text, words)):
+        parser.error("an argument is not a text in the encoding of this terminal")
     args = parser.parse_args(words)
     kubectl = Kubectl(global_options(args))
     try:
@@ -127,6 +129,11 @@ def _discard_output() -> None:
 def _as_line(error: DriverError) -> str:
     # A message of others must not look as if it were several of ours.
     return " ".join(line.strip() for line in str(error).splitlines())
+
+
+def _is_text(word: str) -> bool:
+    # Python decodes other bytes as lone surrogates, which no request can have.
+    return not any("\ud800" <= char <= "\udfff" for char in word)
 
 
 def load_commands(words: Container[str] = ()) -> list[Command]:

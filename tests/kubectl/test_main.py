@@ -157,3 +157,9 @@ def test_an_unexpected_exception_names_its_place_and_quotes_nothing(
     assert f"{Path(__file__).name}:" in error
     assert "planted" not in error
     assert error.count("\n") == 1
+
+
+def test_an_argument_must_be_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["example", "\udcff"], [Example()])
+    assert capsys.readouterr().err.startswith("error: an argument is not a text")

@@ -134,6 +134,13 @@ def _within(
 ) -> HttpsResponse:
     """Send a request in a thread of its own, because a name server or single bytes can hang it."""
     results: queue.Queue[HttpsResponse | Exception] = queue.Queue(1)
+    opened = contextlib.ExitStack()
+
+    def respond(*args: Any, **options: Any) -> http.client.HTTPResponse:
+        return opened.enter_context(http.client.HTTPResponse(*args, **options))
+
+    # Early releases of Python 3.11 leave a proxy's answer open, and so its socket.
+    setattr(connection, "response_class", respond)  # noqa: B010 - mypy takes no other way
 
     def run() -> None:
         try:
@@ -141,6 +148,7 @@ def _within(
         except Exception as error:  # noqa: BLE001 - raised by the thread that waits
             results.put(error)
         finally:
+            opened.close()
             connection.close()
 
     threading.Thread(target=run, daemon=True).start()
