@@ -122,7 +122,12 @@ def _restarted(grant: Grant, now: float) -> Grant:
     The login may have moved to another Secret meanwhile, which then was first.
     """
     grant = replace(grant, adopted_at=now, grant_type=GrantType.REFRESH_TOKEN, params=(), login="")
-    return without_access_token(grant, now)
+    grant = without_access_token(grant, now)
+    if grant.live_hash not in grant.spent:
+        return grant
+    # Only a reply to it helps that some process still has.
+    message = messages.LOST_ROTATION_MESSAGE
+    return replace(grant, status=Status.LOST_ROTATION, message=message, next_refresh=None)
 
 
 def _withheld(status: Status, message: str) -> StatusOverride:

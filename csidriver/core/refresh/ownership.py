@@ -14,7 +14,7 @@ from csidriver.core.oauth.request_settings import Params
 from csidriver.core.refresh import messages
 from csidriver.core.refresh.commit import commit, store_grant
 from csidriver.core.refresh.effects import Duplicate, FindDuplicates, GetNamespaceUid, Now
-from csidriver.core.refresh.grant import Grant, login_id
+from csidriver.core.refresh.grant import MAX_SPENT, Grant, login_id
 from csidriver.core.refresh.sending.params import refused_param
 from csidriver.core.refresh.source import Client
 from csidriver.core.refresh.state import Effects, RefreshContext, TokenState
@@ -72,6 +72,19 @@ def without_access_token(grant: Grant, now: float) -> Grant:
         status=Status.PENDING,
         message=messages.PENDING_MESSAGE,
     )
+
+
+def without_uncertain_token(grant: Grant) -> Grant:
+    """Return the grant with its refresh token among the spent ones if the server may have seen it.
+
+    The document keeps it: a reply to it may still be found.
+    """
+    uncertain = grant.intent is not None or grant.status is Status.LOST_ROTATION
+    if not uncertain or grant.live_hash in grant.spent:
+        return grant
+    spent = (*grant.spent, grant.live_hash)[-MAX_SPENT:]
+    trimmed = len(grant.spent) + 1 - len(spent)
+    return replace(grant, spent=spent, inherited=max(0, grant.inherited - trimmed))
 
 
 def _resumed(grant: Grant, now: float) -> Grant:

@@ -82,8 +82,7 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
         return state
     withholds = withholds_token(override)
     state = replace(state, grant_withheld=withholds)
-    repeats = state.grant is not None and state.grant.grant_type.is_repeatable
-    if state.grant and not (repeats or withholds or sendable_refresh_token(state.grant)):
+    if state.grant and not (withholds or _is_usable(state.grant)):
         override = _unusable_grant(state, context, messages.EMPTY_GRANT_MESSAGE)
     if state.grant is not None and not (override and override.blocks):
         try:
@@ -210,6 +209,12 @@ def recover_spooled(name: str, context: RefreshContext) -> Effects[None]:
         if grant is not None:
             state = TokenState(grant.ref, grant_secret=secret, grant=grant, read_at=read_at)
             yield from _recover_only(state, context)
+
+
+def _is_usable(grant: Grant) -> bool:
+    """Return True if the grant can be sent, or says itself why not."""
+    says_why = grant.status is Status.LOST_ROTATION
+    return grant.grant_type.is_repeatable or says_why or sendable_refresh_token(grant) is not None
 
 
 def _unusable_grant(state: TokenState, context: RefreshContext, message: str) -> StatusOverride:

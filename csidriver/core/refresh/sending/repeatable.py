@@ -28,6 +28,7 @@ from csidriver.core.refresh.ownership import (
     check_request,
     find_new_owner,
     without_access_token,
+    without_uncertain_token,
 )
 from csidriver.core.refresh.sending import derived
 from csidriver.core.refresh.sending.params import REPEATABLE
@@ -159,6 +160,7 @@ def _adopt(
     document = (kept or source).document.drop(*_OF_ACCESS_TOKEN)
     begun = grant_of(replace(source, document=document), issuer, now, state.grant)
     if kept is not None:
+        kept = without_uncertain_token(kept)
         seeds, spent, inherited = kept.seeds, kept.spent, kept.inherited
         begun = replace(begun, seeds=seeds, spent=spent, inherited=inherited)
     return (yield from adopt.store_adopted(state, begun, context))

@@ -15,7 +15,7 @@ from tests.core.refresh.grants import jwt, token_document
 from tests.core.refresh.hooks import once
 from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put_client, served
 from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
-from tests.core.refresh.virtual_server import START
+from tests.core.refresh.virtual_server import LOST_AFTER, START
 
 OTHER = Issuer("other", issuer="https://other.example")
 
@@ -159,6 +159,26 @@ class TestRefreshTokens:
         assert served(cluster) == "at-alice-2"
         grant = cluster.grant()
         assert (grant.grant_type.value, grant.params, grant.login) == ("refresh_token", (), "")
+
+    @pytest.mark.parametrize("replies", [False, True], ids=["no reply", "a late reply"])
+    def test_one_that_may_be_spent_is_not_tried_again(
+        self, cluster: VirtualCluster, *, replies: bool
+    ) -> None:
+        running = self.logged_in(cluster)
+        cluster.server.script.append(LOST_AFTER)
+        running.run_for(LIFE)
+        assert cluster.status() == "LostRotation"
+        sent = cluster.server.tokens()
+        self.switch(running, "client_credentials")
+        if replies:
+            reply = token_document(refresh_token="alice-2", access_token="late", expires_in=LIFE)
+            entry = effects.SpoolEntry("n", cluster.now, reply, cluster.grant().live_hash)
+            cluster.spool[REF] = entry
+        cluster.now += 60
+        self.switch(running)
+        assert cluster.server.tokens() == sent
+        assert cluster.status() == ("Ready" if replies else "LostRotation")
+        assert served(cluster) == ("late" if replies else "")
 
     def test_a_bad_document_does_not_switch_back(self, cluster: VirtualCluster) -> None:
         running = adopted(cluster)
