@@ -133,8 +133,8 @@ image:
 e2e: $(VENV)/.dev
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" $(BIN)/python -m tests.e2e $(ARGS)
 
-## e2e-upgrade: an upgrade from the commit BEFORE, outages and a downgrade, while pods of both nodes
-## read 100 token files; takes 40 minutes
+## e2e-upgrade: an upgrade from the commit BEFORE and a downgrade, while pods of both nodes read; takes
+## 25 minutes
 e2e-upgrade: $(VENV)/.dev
 	@E2E_BEFORE="$(BEFORE)" IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" \
 	  $(BIN)/python -m tests.e2e tests/e2e/test_upgrade.py $(ARGS)

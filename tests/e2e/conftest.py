@@ -12,23 +12,22 @@ from collections.abc import Iterator
 import pytest
 
 from csidriver.demo.families import RegisteredClient
-from csidriver.demo.issuer import DEMO_CLIENT, LOGIN_CLIENT
+from csidriver.demo.issuer import DEMO_CLIENT
 from tests.e2e import readers, trust
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
-from tests.e2e.many_files import FilesReader, Secrets
 from tests.e2e.readers import Reader
 from tests.e2e.user_namespace import UserNamespace, new_user_namespace
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 
-# It takes 40 minutes and the image of another commit: `make e2e-upgrade`.
+# It takes 25 minutes and the image of another commit: `make e2e-upgrade`.
 collect_ignore = [] if os.environ.get("E2E_BEFORE") else ["test_upgrade.py"]
 
 # What the README's user does comes first, on a cluster that has nothing yet.
 _ORDER = (
     *("test_readme.py", "test_image.py", "*"),
-    *("test_disruption.py", "test_termination.py", "test_sabotage.py", "test_uninstall.py"),
+    *("test_disruption.py", "test_sabotage.py", "test_uninstall.py"),
 )
 
 
@@ -51,13 +50,6 @@ def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
 
 
 @pytest.fixture(scope="session")
-def steady_issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
-    """The issuer `steady`: access tokens live 40 s, long enough for a pod to be replaced."""
-    with _issuer(e2e, lifetime=40) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def slow_issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
     """The issuer `slow`: access tokens live 300 s."""
     with _issuer(e2e, lifetime=300) as server:
@@ -65,14 +57,10 @@ def slow_issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
 
 
 @pytest.fixture(scope="session")
-def driver(
-    e2e: Cluster, issuer: ScriptedIssuer, steady_issuer: ScriptedIssuer, slow_issuer: ScriptedIssuer
-) -> Cluster:
+def driver(e2e: Cluster, issuer: ScriptedIssuer, slow_issuer: ScriptedIssuer) -> Cluster:
     """The cluster with the driver, installed with the chart."""
     issuers = [
-        {"name": "fast", "issuer": issuer.url, "default": True, "internal": True}
-        | {"login": {"clientID": LOGIN_CLIENT.client_id}, "allowedParams": ["audience", "scope"]},
-        {"name": "steady", "issuer": steady_issuer.url, "internal": True},
+        {"name": "fast", "issuer": issuer.url, "default": True, "internal": True},
         {"name": "slow", "issuer": slow_issuer.url, "internal": True},
         trust.issuer_entry(issuer),
     ]
@@ -93,23 +81,11 @@ def witnesses(driver: Cluster, slow_issuer: ScriptedIssuer) -> list[Reader]:
     )
 
 
-@pytest.fixture(scope="session")
-def ending(driver: Cluster, slow_issuer: ScriptedIssuer) -> list[FilesReader]:
-    """Readers of tokens that live 300 s, on each node; each ends 590 s after it was deleted."""
-    secrets = Secrets(new_user_namespace(driver, "ending"), slow_issuer, "slow", 2)
-    secrets.apply()
-    found = secrets.read("ending", driver.own.node_names, seconds_after_sigterm=590)
-    for reader in found:
-        reader.delete()
-    return found
-
-
 @pytest.fixture
 def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamespace]:
     """A namespace of the test's own, which is deleted after it."""
-    for early in ("witnesses", "ending"):
-        if any(early in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
-            request.getfixturevalue(early)
+    if any("witnesses" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
+        request.getfixturevalue("witnesses")
     name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
     found = new_user_namespace(driver, name[:60].strip("-"))
     yield found
@@ -118,6 +94,6 @@ def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamesp
 
 def _issuer(e2e: Cluster, *clients: RegisteredClient, lifetime: float) -> ScriptedIssuer:
     address = (e2e.own.address, 0)
-    clients = (DEMO_CLIENT, LOGIN_CLIENT, *clients)
+    clients = (DEMO_CLIENT, *clients)
     policy = Policy(lifetime=lifetime, refresh_token_unasked=True)
     return ScriptedIssuer(clients=clients, address=address, policy=policy)

@@ -97,15 +97,12 @@ class Host:
         """Send a signal to a service."""
         self._processes[name].send_signal(number)
 
-    def start_again(self, name: str) -> None:
-        """Start a service that was killed."""
-        self.run_service(name, *self._commands[name])
-
-    def kill(self, name: str) -> None:
-        """Kill a service."""
+    def restart(self, name: str) -> None:
+        """Kill a service, and start it again."""
         process = self._processes.pop(name)
         process.kill()
         process.wait()
+        self.run_service(name, *self._commands[name])
 
     def kill_processes(self, part: str) -> int:
         """Kill the pods' processes with `part` in their command line; return their number.

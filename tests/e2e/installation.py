@@ -1,4 +1,4 @@
-"""Installation and removal of the driver as docs/install.md describes them."""
+"""Installation of the driver as docs/install.md describes it, and what a removal leaves."""
 
 from pathlib import Path
 
@@ -25,15 +25,6 @@ def install(cluster: Cluster, values: str, chart: Path = CHART) -> None:
     )
     cluster.helm("install", "oauth2-csi", str(chart), _NAMESPACE, "--set-json", values)
     cluster.roll_out("daemonset/oauth2-csi-node", *cluster.names("deployments", _NAMESPACE))
-
-
-def uninstall(cluster: Cluster) -> None:
-    """Clean every node up and remove the chart; no pod may still use a token."""
-    flags = ("--reuse-values", "--set=node.cleanup=true")
-    cluster.helm("upgrade", "oauth2-csi", str(CHART), _NAMESPACE, *flags)
-    cluster.roll_out("daemonset/oauth2-csi-node")
-    cluster.helm("uninstall", "oauth2-csi", _NAMESPACE, "--wait")
-    cluster.kubectl("delete", "namespace", "oauth2-csi", "--timeout=120s")
 
 
 def leftovers(cluster: Cluster) -> list[str]:

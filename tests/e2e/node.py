@@ -127,16 +127,11 @@ class Node(Host):
         self.until("the node is ready", self._is_ready)
 
     def restart_kubelet(self) -> None:
-        """Kill kubelet, start it again, and wait until it knows its pods."""
-        self.kill("kubelet")
-        self.start_kubelet_again()
-
-    def start_kubelet_again(self) -> None:
-        """Start kubelet after it was killed, and wait until it knows its pods.
+        """Kill kubelet, start it again, and wait until it knows its pods.
 
         Before, it answers, but with 404 for their logs, and their status is of before.
         """
-        self.start_again("kubelet")
+        self.restart("kubelet")
         self.until("kubelet knows its pods", self._knows_its_pods)
 
     def _knows_its_pods(self) -> bool:

@@ -49,11 +49,15 @@ class Reader:
         return is_clean(self.tally())
 
 
-def wait_for_next_token(readers: Sequence[Reader]) -> None:
+def wait_for_next_token(readers: Sequence[Reader], seconds: float = 60) -> None:
     """Wait until each has read a token that it has not read before now."""
     begin = time.time()
     for reader in readers:
-        until(f"{reader.name} has a new token", lambda reader=reader: reader.last_change() > begin)  # type: ignore[misc]
+        until(
+            f"{reader.name} has a new token",
+            lambda reader=reader: reader.last_change() > begin,  # type: ignore[misc]
+            seconds,
+        )
 
 
 def is_clean(tally: dict[str, Any]) -> bool:

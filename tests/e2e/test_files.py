@@ -1,32 +1,10 @@
-"""The token file as a container sees it."""
+"""What kubelet and plugin leave of a pod."""
 
 from tests.e2e.cluster import until
-from tests.e2e.user_namespace import (
-    CLIENT,
-    UserNamespace,
-    inject,
-    pod,
-    secret,
-    volume,
-)
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret, volume
 from tests.issuer.issuer import ScriptedIssuer
 
 PODS = "/var/lib/kubelet/pods"
-
-
-def test_a_pod_of_another_user_reads_by_its_fs_group(
-    user: UserNamespace, issuer: ScriptedIssuer
-) -> None:
-    context = {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 2000}
-    user.apply(
-        secret("mine", issuer.seed(CLIENT)),
-        pod("reader", volumes=[volume("mine")], securityContext=context),
-    )
-    user.wait_until_running("reader")
-    found = user.file("reader", "/token/token")
-    assert (found.mode, found.owner) == ("-r--r-----", "0:2000")
-    assert issuer.verify(found.content) is not None
-    assert user.execute("reader", "id", "-u").strip() == "1000"
 
 
 def test_a_deleted_pod_leaves_no_mount(user: UserNamespace, issuer: ScriptedIssuer) -> None:

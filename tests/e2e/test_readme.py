@@ -50,21 +50,7 @@ def test_the_examples_run(readme: UserNamespace, typed: dict[str, str]) -> None:
     assert "oauth2.csi.cern.ch/status: Ready" in secret
 
 
-def test_the_announcements_pod_finds_its_token(announced: UserNamespace) -> None:
-    announced.wait_until_running("token-printer-pod")
-    found = announced.wait_for_content("token-printer-pod", "/tmp/oauthtk_0", SECRET)
-    assert (found.mode, found.owner) == ("-r--------", "0:0")
-
-
-def test_the_announcements_eos_pod_finds_the_template_filled_in(announced: UserNamespace) -> None:
-    announced.wait_until_running("token-printer-eos-pod")
-    found = announced.wait_for_content("token-printer-eos-pod", "/tmp/oauthtk_0", SECRET, EOS)
-    assert (found.mode, found.owner) == ("-r--------", "0:0")
-    environment = announced.execute("token-printer-eos-pod", "env")
-    assert "OAUTH2_TOKEN=FILE:/tmp/oauthtk_0" in environment.splitlines()
-
-
-def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
+def test_announced_pods_find_tokens_and_a_refresh_reaches_each_mount_in_the_same_file(
     announced: UserNamespace,
 ) -> None:
     places = {
@@ -74,7 +60,18 @@ def test_a_refresh_reaches_sub_path_and_directory_mounts_in_the_same_file(
     }
     for pod in places:
         announced.wait_until_running(pod)
-    before = {pod: announced.file(pod, path) for pod, (path, _) in places.items()}
+    before = {
+        pod: announced.wait_for_content(pod, path, SECRET, text)
+        for pod, (path, text) in places.items()
+    }
+    by_owner, by_group = ("-r--------", "0:0"), ("-r--r-----", "0:2000")
+    assert [(found.mode, found.owner) for found in before.values()] == [
+        by_owner,
+        by_owner,
+        by_group,
+    ]
+    environment = announced.execute("token-printer-eos-pod", "env")
+    assert "OAUTH2_TOKEN=FILE:/tmp/oauthtk_0" in environment.splitlines()
     announced.wait_for_next_token(SECRET)
     for pod, (path, text) in places.items():
         after = announced.wait_for_content(pod, path, SECRET, text)

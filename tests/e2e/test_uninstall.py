@@ -1,9 +1,9 @@
-"""The driver goes: before its pods, and after them. Nothing else comes after these tests."""
+"""The driver goes before its pods. Nothing comes after this test."""
 
 import json
 
 from tests.e2e.cluster import Cluster, until
-from tests.e2e.installation import install, leftovers, uninstall
+from tests.e2e.installation import install
 from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, pod, secret
 from tests.issuer.issuer import ScriptedIssuer
 
@@ -32,12 +32,3 @@ def test_removed_before_its_pods_it_strands_nothing_for_good(
     install(driver, f"issuers={json.dumps(issuers)}")
     user.kubectl("wait", "--for=delete", "pod/main", "--timeout=180s")
     assert node.mounts(uid) == []
-
-
-def test_removed_in_the_documented_order_it_leaves_nothing(driver: Cluster) -> None:
-    kept = ("namespace/kube-", "namespace/default", "namespace/oauth2-csi")
-    users = [name for name in driver.names("namespaces") if not name.startswith(kept)]
-    # Some of them are on their way out.
-    driver.kubectl("delete", "--ignore-not-found", "--timeout=180s", *users)
-    uninstall(driver)
-    assert leftovers(driver) == []

@@ -65,15 +65,13 @@ class UserNamespace:
         annotations = self.get("secret", secret)["metadata"].get("annotations", {})
         return str(annotations.get(STATUS, ""))
 
-    def wait_for_status(self, secret: str, status: str, seconds: float = 60) -> None:
-        """Wait for a status."""
-        until(f"{secret} is {status}", lambda: self.status(secret) == status, seconds)
+    def wait_for_status(self, secret: str, status: str) -> None:
+        until(f"{secret} is {status}", lambda: self.status(secret) == status)
 
-    def wait_for_next_token(self, secret: str, seconds: float = 60) -> str:
-        """Wait until the refresher has replaced the access token; return the new one."""
+    def wait_for_next_token(self, secret: str) -> None:
+        """Wait until the refresher has replaced the access token."""
         old = self.access_token(secret)
-        until(f"{secret} is refreshed", lambda: self.access_token(secret) != old, seconds)
-        return self.access_token(secret)
+        until(f"{secret} is refreshed", lambda: self.access_token(secret) != old)
 
     def wait_until_running(self, pod: str, seconds: float = 120) -> None:
         """Wait until a pod's containers run."""
@@ -82,12 +80,6 @@ class UserNamespace:
     def node_of(self, pod: str) -> Node:
         """Return the node on which a pod runs; skip the test on another cluster than ours."""
         return self.cluster.own.node(self.get("pod", pod)["spec"]["nodeName"])
-
-    def pod_of(self, app: str) -> str:
-        """Return the running pod of a Deployment whose pods have the label `app`."""
-        select = (f"--selector=app={app}", "--field-selector=status.phase=Running")
-        found = until(f"a pod of {app} runs", lambda: self.get("pods", *select)["items"])
-        return str(found[0]["metadata"]["name"])
 
     def execute(self, pod: str, *command: str) -> str:
         """Run a command in a pod; return its output."""
@@ -136,12 +128,10 @@ def new_user_namespace(cluster: Cluster, name: str) -> UserNamespace:
     return UserNamespace(cluster, name)
 
 
-def secret(name: str, token: Sensitive, *, issuer: str = "", annotated: bool = True) -> Manifest:
+def secret(name: str, token: Sensitive, *, issuer: str = "") -> Manifest:
     """A Secret as in the announcement, with the refresh token of a fresh sign-in."""
     oauth = {"access_token": "eyJhb...", "refresh_token": token.reveal(), "token_type": "Bearer"}
-    annotations = {IS_TOKEN: "true"} if annotated else {}
-    if issuer:
-        annotations[ISSUER] = issuer
+    annotations = {IS_TOKEN: "true"} | ({ISSUER: issuer} if issuer else {})
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -161,9 +151,9 @@ def volume(secret_name: str, **attributes: str) -> Manifest:
     return {"name": "token", "csi": csi}
 
 
-def inject(secret_name: str, owner: int, container: str = "main", **further: str) -> dict[str, str]:
-    """The annotation that asks for a token in a container."""
-    entry = {"secretName": secret_name, "container": container, "owner": owner, **further}
+def inject(secret_name: str, owner: int) -> dict[str, str]:
+    """The annotation that asks for a token in the container of a pod."""
+    entry = {"secretName": secret_name, "container": "main", "owner": owner}
     return {TO_INJECT: json.dumps([entry])}
 
 
