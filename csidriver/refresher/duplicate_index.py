@@ -24,9 +24,11 @@ class DuplicateIndex:
         self._counts: Counter[str] = Counter()
 
     def track(self, state: TokenState) -> None:
-        """Index the hashes that the grant of a token has now."""
-        if state.grant is None:
+        """Index the hashes that the grant of a token has now; one that waits has none yet."""
+        if state.grant is None and state.requeue_at is None:
             self.remove(state.ref)
+        elif state.grant is None:
+            self.find_and_update(state.ref, 0.0, ())
         else:
             # Nothing is sent for a withheld grant, whose login another Secret may have now.
             hashes = () if state.grant_withheld else state.grant.token_hashes

@@ -22,6 +22,15 @@ def test_a_withheld_grant_has_its_place_and_no_login() -> None:
     assert index.reserve(ADOPTED.ref, 0)
 
 
+def test_a_token_without_a_grant_has_its_place_while_it_waits() -> None:
+    index, waiting = DuplicateIndex(), TokenState(A, requeue_at=60.0)
+    assert index.reserve(A, 1)
+    index.track(waiting)
+    assert not index.reserve(B, 1)
+    index.track(replace(waiting, requeue_at=None))
+    assert index.reserve(B, 1)
+
+
 def test_a_namespace_gets_so_many_and_no_more() -> None:
     index = DuplicateIndex()
     index.find_and_update(A, 1.0, ["x"])

@@ -44,7 +44,7 @@ def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]
     if not context.serves(state):
         # Keep the grant, which may be the only copy: the operator may enrol the namespace again.
         return replace(state, next_reconcile=None)
-    state = replace(state, own_versions=())
+    state = replace(state, own_versions=(), requeue_at=None)
     try:
         state = yield from _load_grant(state, context)
         most = context.tokens_per_namespace
@@ -61,7 +61,7 @@ def reconcile(state: TokenState, context: RefreshContext) -> Effects[TokenState]
             return replace(state, next_reconcile=None)
         if state.source is None:
             return (yield from delete_after_grace(state, context))
-        state = replace(state, source_deleted_at=None, requeue_at=None, status_due_at=None)
+        state = replace(state, source_deleted_at=None, status_due_at=None)
         return (yield from _reconcile_present(state, context))
     except StoreConflict:
         return (yield from _restart(state))

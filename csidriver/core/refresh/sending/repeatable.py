@@ -82,6 +82,7 @@ def _sync(
     if source is None:
         return state, None
     if name and login is None and grant is None:
+        yield from adopt.reserve_grant(state, context)
         deleted = yield from derived.is_deleted(ref, name, adopts=True)
         message = derived.waits_message(ref, name, None, deleted=deleted)
         now = yield from Now()

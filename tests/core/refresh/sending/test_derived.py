@@ -166,6 +166,16 @@ class TestWaiting:
         pair.login_as("alice")
         assert served(cluster) == "issued-1"
 
+    def test_one_more_than_a_namespace_may_have_does_not_wait(
+        self, cluster: VirtualCluster
+    ) -> None:
+        cluster.tokens[LOGIN] = (0.0, frozenset())
+        put_derived(cluster)
+        waiting = replace(process(cluster), tokens_per_namespace=1)
+        waiting.reconcile()
+        assert "tokensPerNamespace" in cluster.message()
+        assert waiting.state.next_reconcile is None
+
     def test_it_is_never_ready_when_it_has_expired(self, pair: Pair) -> None:
         cluster = pair.cluster
         cluster.server.families.clear()
