@@ -43,19 +43,14 @@ def endpoints(*, ready: bool = True) -> Manifest:
     return {"items": [{"endpoints": None}, {"endpoints": [{"conditions": {"ready": ready}}]}]}
 
 
-def broker_ca(text: str) -> Manifest:
-    return {"data": {"ca.crt": text}}
-
-
 def daemon_set(ready: int = 3, wanted: int = 3) -> Manifest:
     status = {"desiredNumberScheduled": wanted, "numberReady": ready}
     return manifest("DaemonSet", "oauth2-csi-node") | {"status": status}
 
 
 def lease(renewed: float = NOW - 4, holder: str = "oauth2-csi-refresher-0") -> Manifest:
-    instant = format_rfc3339(renewed) if renewed else None
-    spec = {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": instant}
-    return {"spec": spec}
+    instant = format_rfc3339(renewed)
+    return {"spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": instant}}
 
 
 def webhook_configuration(bundle: str = "Q0E=") -> Manifest:
@@ -80,7 +75,7 @@ def prepare(stand_in: StandIn, ca: str, *entries: Manifest) -> None:
     for name in ("oauth2-csi-refresher", "oauth2-csi-webhook", BROKER):
         stand_in.answer("deployment", name, stdout=deployment(name))
     stand_in.answer("endpointslices", stdout=endpoints())
-    stand_in.answer(BROKER_CA, stdout=broker_ca(ca))
+    stand_in.answer(BROKER_CA, stdout={"data": {"ca.crt": ca}})
     stand_in.answer("events", stdout={"items": []})
     stand_in.answer("rolebindings", stdout={"items": []})
     stand_in.answer("create", "--dry-run=server", stderr=RESTRICTED, status=1)

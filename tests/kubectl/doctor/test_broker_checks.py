@@ -16,7 +16,7 @@ from csidriver.kubectl.doctor.broker_checks import (
 from csidriver.kubectl.doctor.finding import Level
 from csidriver.kubectl.errors import Forbidden
 from tests.adapters.oauth.peer import certificate
-from tests.kubectl.doctor.healthy import FORBIDDEN, NODE_BINDING, broker_ca, endpoints
+from tests.kubectl.doctor.healthy import FORBIDDEN, NODE_BINDING, endpoints
 from tests.kubectl.printed import NOW
 from tests.kubectl.stand_in import StandIn
 
@@ -31,32 +31,28 @@ def event(node: str, message: str = WITHOUT_BROKER, age: float = 10.0) -> dict[s
     return {"source": {"host": node}, "message": message, "lastTimestamp": seen}
 
 
-@pytest.mark.parametrize("slices", [{"items": []}, endpoints(ready=False)])
-def test_a_service_without_brokers_is_a_problem(stand_in: StandIn, slices: Any) -> None:
-    stand_in.answer("endpointslices", stdout=slices)
+def test_a_service_without_brokers_is_a_problem(stand_in: StandIn) -> None:
+    stand_in.answer("endpointslices", stdout=endpoints(ready=False))
     pods, found = check_broker(Kubectl(), NAMESPACE)
     assert (pods.level, found.level) == (OK, PROBLEM)
     assert found.cure == "run: kubectl describe service oauth2-csi-broker -n oauth2-csi"
 
 
-@pytest.mark.parametrize("config_map", [{}, broker_ca("no certificate")])
-def test_no_ca_is_a_problem(stand_in: StandIn, config_map: Any) -> None:
-    stand_in.answer(BROKER_CA, stdout=config_map)
-    (found,) = check_broker_ca(Kubectl(), NAMESPACE)
-    assert found.level is PROBLEM
-    assert "has no CA" in found.message
-    assert "component=broker" in found.cure
-
-
 def test_the_ca_that_ends_last_counts(stand_in: StandIn, tmp_path: Path) -> None:
-    now = dt.timedelta(seconds=NOW) - dt.timedelta(seconds=dt.datetime.now(dt.UTC).timestamp())
-    names = [dt.timedelta(days=-1), dt.timedelta(days=2)]
-    texts = [certificate(tmp_path, end=now + end)[0].read_text() for end in names]
-    for text, level in ((texts[0], PROBLEM), ("".join(texts), OK)):
-        stand_in.answer(BROKER_CA, stdout=broker_ca(text))
+    now = dt.timedelta(seconds=NOW - dt.datetime.now(dt.UTC).timestamp())
+    ends = [now + dt.timedelta(days=-1), now + dt.timedelta(days=2)]
+    texts = [certificate(tmp_path, end=end)[0].read_text() for end in ends]
+    findings = [
+        ("", PROBLEM, "has no CA", "component=broker"),
+        (texts[0], PROBLEM, "has expired", "component=broker"),
+        ("".join(texts), OK, "valid for", ""),
+    ]
+    for text, level, message, cure in findings:
+        stand_in.answer(BROKER_CA, stdout={"data": {"ca.crt": text}})
         (found,) = check_broker_ca(Kubectl(), NAMESPACE)
         assert found.level is level, found
-        assert ("has expired" in found.message) == (level is PROBLEM)
+        assert message in found.message
+        assert cure in found.cure
 
 
 def test_nodes_that_reach_no_broker_are_named_once(stand_in: StandIn) -> None:
@@ -82,12 +78,7 @@ def test_kubelets_that_are_held_back_are_isolated(stand_in: StandIn) -> None:
 @pytest.mark.parametrize(
     ("words", "stdout", "message", "cure"),
     [
-        (
-            ["rolebindings"],
-            {"items": [NODE_BINDING]},
-            "RoleBinding oauth2-csi-tokens/",
-            "legacy",
-        ),
+        (["rolebindings"], {"items": [NODE_BINDING]}, "oauth2-csi-tokens/", "legacy"),
         (["can-i", "--subresource=token"], "yes\n", "the authorizer Node", "--authorization-mode"),
         (["create", "--dry-run=server"], "node/a", "NodeRestriction is off", "NodeRestriction"),
     ],

@@ -39,17 +39,12 @@ def levels(found: Mapping[str, Finding]) -> dict[str, Level]:
 pytestmark = pytest.mark.usefixtures("fixed_time")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("cern", "users must bring their own client"),
-        ("", "this cluster publishes no issuer"),
-    ],
-)
-def test_no_client_is_a_warning(server: HttpsIssuer, name: str, text: str) -> None:
-    found = check(server, name=name, login=None)
-    assert levels(found) == {"client": WARNING}
-    assert text in found["client"].message
+def test_no_client_is_a_warning(server: HttpsIssuer) -> None:
+    texts = {"cern": "users must bring their own client", "": "this cluster publishes no issuer"}
+    for name, text in texts.items():
+        found = check(server, name=name, login=None)
+        assert levels(found) == {"client": WARNING}
+        assert text in found["client"].message
     assert "client" not in check(server, "", name="", login=None)
 
 
@@ -72,25 +67,23 @@ def test_a_server_that_is_not_there_is_a_problem() -> None:
     assert found["metadata"].cure == f"run: curl -sSv {url}{WELL_KNOWN}"
 
 
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [("404 Not Found", "there is no metadata"), ("200 OK", "the metadata is not a JSON object")],
-)
-def test_no_metadata_is_a_problem(server: HttpsIssuer, status: str, text: str) -> None:
-    server.by_path[WELL_KNOWN] = http(b"<html>", status, f"Date: {date(NOW)}\r\n")
-    found = check(server)
-    assert levels(found) == {"metadata": PROBLEM}
-    assert text in found["metadata"].message
+def test_no_metadata_is_a_problem(server: HttpsIssuer) -> None:
+    texts = {"404 Not Found": "there is no metadata", "200 OK": "is not a JSON object"}
+    for status, text in texts.items():
+        server.by_path[WELL_KNOWN] = http(b"<html>", status, f"Date: {date(NOW)}\r\n")
+        found = check(server)
+        assert levels(found) == {"metadata": PROBLEM}
+        assert text in found["metadata"].message
 
 
-@pytest.mark.parametrize("published", [True, False])
-def test_a_slash_too_many_is_a_problem(server: HttpsIssuer, published: bool) -> None:  # noqa: FBT001
+def test_a_slash_too_many_is_a_problem(server: HttpsIssuer) -> None:
     server.answer(issuer=f"{server.url}/")
-    found = check(server, name="cern" if published else "")["name"]
-    assert found.level is PROBLEM
-    assert "the slash at the end counts" in found.message
-    cures = ("the operator sets issuer:", "run: kubectl oauth2-csi doctor --issuer-url")
-    assert found.cure == f"{cures[0] if published else cures[1]} {server.url}/"
+    cures = {"cern": "the operator sets issuer:", "": "run: kubectl oauth2-csi doctor --issuer-url"}
+    for name, cure in cures.items():
+        found = check(server, name=name)["name"]
+        assert found.level is PROBLEM
+        assert "the slash at the end counts" in found.message
+        assert found.cure == f"{cure} {server.url}/"
 
 
 NO_CODE, NO_WEB = {"device_authorization_endpoint": None}, {"authorization_endpoint": None}
@@ -100,13 +93,11 @@ NO_CODE, NO_WEB = {"device_authorization_endpoint": None}, {"authorization_endpo
     ("name", "change", "settings", "level", "text"),
     [
         ("name", {"issuer": "https://other.example"}, {}, PROBLEM, "is of 'https://other.example'"),
-        ("name", {"issuer": None}, {}, PROBLEM, "its metadata names none"),
         ("name", {"issuer": "\x1b]0;x"}, {}, PROBLEM, "is of '\\x1b]0;x'"),
         ("endpoints", {"token_endpoint": "https://b.example"}, {}, PROBLEM, "endpointHosts"),
         ("endpoints", {"token_endpoint": None}, {}, PROBLEM, "token_endpoint is missing"),
         ("login", {}, {}, OK, "log in by code (--device) and by browser (--web)"),
         ("login", NO_CODE, {}, OK, "log in by browser (--web)"),
-        ("login", NO_WEB, {}, OK, "log in by code (--device)"),
         ("login", NO_CODE, {"device_flow": True}, WARNING, "deviceFlow is true, but"),
         ("login", NO_WEB, {"device_flow": False}, WARNING, "deviceFlow is false, but"),
         ("login", NO_CODE | NO_WEB, {}, PROBLEM, "nobody can log in"),
@@ -143,7 +134,6 @@ def test_a_certificate_of_an_unknown_ca_is_a_problem(server: HttpsIssuer) -> Non
     ("start", "days", "level"),
     [
         pytest.param(-350, 13, WARNING, id="a year, 13 days left"),
-        pytest.param(-350, 15, OK, id="a year, 15 days left"),
         pytest.param(-2, 4, OK, id="6 days, 4 days left"),
     ],
 )

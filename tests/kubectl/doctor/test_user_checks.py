@@ -5,7 +5,7 @@ from csidriver.core.kubernetes.timestamp import format_rfc3339
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.doctor.finding import Finding, Level
-from csidriver.kubectl.doctor.user_checks import VERBS, check_rights, check_tokens
+from csidriver.kubectl.doctor.user_checks import check_rights, check_tokens
 from tests.kubectl.doctor.healthy import answer_reads
 from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, READY, WAITING, secret
 from tests.kubectl.stand_in import StandIn
@@ -16,30 +16,15 @@ HERE = "--namespace=team-a"
 pytestmark = pytest.mark.usefixtures("healthy")
 
 
-def rights() -> Finding:
+def test_missing_rights_are_a_problem_of_a_user_who_may_have_no_name(stand_in: StandIn) -> None:
     (found,) = check_rights(Kubectl(), "team-a")
-    return found
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_each_missing_right_is_a_problem(stand_in: StandIn, verb: str) -> None:
-    assert rights().message == "you may get, create and patch Secrets in namespace team-a"
-    stand_in.answer("can-i", verb, stdout="no\n", status=1)
-    found = rights()
-    assert found.level is PROBLEM
-    assert f"you may not {verb} Secrets in namespace team-a" in found.message
-    assert found.cure == (
-        "an administrator of the namespace runs: kubectl create role oauth2-csi-login -n team-a "
-        "--verb=get,create,patch,list,watch --resource=secrets && kubectl create rolebinding "
-        "oauth2-csi-login -n team-a --role=oauth2-csi-login --user=ann"
-    )
-
-
-def test_a_user_without_a_name_has_one_to_fill_in(stand_in: StandIn) -> None:
+    assert found.message == "you may get, create and patch Secrets in namespace team-a"
     stand_in.answer("can-i", stdout="no\n", status=1)
     stand_in.answer("whoami", stderr="error: no such command\n", status=1)
-    assert "you may not get, create or patch Secrets" in rights().message
-    assert rights().cure.endswith("--user=USER")
+    (found,) = check_rights(Kubectl(), "team-a")
+    assert found.level is PROBLEM
+    assert "you may not get, create or patch Secrets" in found.message
+    assert found.cure.endswith("--user=USER")
 
 
 def tokens(stand_in: StandIn, *lines: str, name: str = "") -> dict[str, Finding]:

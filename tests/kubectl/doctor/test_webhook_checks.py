@@ -6,34 +6,33 @@ from csidriver.kubectl.doctor.webhook_checks import check_webhook_configuration,
 from tests.kubectl.doctor.healthy import ABSENT, WEBHOOK_CONFIGURATION, webhook_configuration
 from tests.kubectl.stand_in import StandIn
 
-NAMESPACE = "oauth2-csi"
+OK, WARNING, PROBLEM = Level.OK, Level.WARNING, Level.PROBLEM
 pytestmark = pytest.mark.usefixtures("healthy")
 
 
-def levels() -> list[tuple[str, Level]]:
+@pytest.mark.parametrize(
+    ("configuration", "has_pods", "expected"),
+    [
+        (ABSENT, False, [("webhook", WARNING)]),
+        (ABSENT, True, [("webhook", PROBLEM), ("webhook pods", OK)]),
+        ("", False, [("webhook", OK), ("webhook pods", PROBLEM)]),
+        ("no CA bundle", True, [("webhook", PROBLEM), ("webhook pods", OK)]),
+    ],
+)
+def test_half_a_webhook_is_a_problem_and_none_at_all_a_warning(
+    stand_in: StandIn,
+    configuration: str,
+    has_pods: bool,  # noqa: FBT001
+    expected: list[tuple[str, Level]],
+) -> None:
+    if configuration == ABSENT:
+        stand_in.answer(WEBHOOK_CONFIGURATION, stderr=ABSENT, status=1)
+    elif configuration:
+        stand_in.answer(WEBHOOK_CONFIGURATION, stdout=webhook_configuration(bundle=""))
+    if not has_pods:
+        stand_in.answer("deployment", stderr=ABSENT, status=1)
     kubectl = Kubectl()
-    configuration = list(check_webhook_configuration(kubectl, NAMESPACE))
-    found = [*configuration, *check_webhook_pods(kubectl, NAMESPACE)]
-    assert all(finding.cure for finding in found if finding.level is not Level.OK)
-    return [(finding.check, finding.level) for finding in found]
-
-
-def test_no_webhook_at_all_is_one_warning(stand_in: StandIn) -> None:
-    stand_in.answer(WEBHOOK_CONFIGURATION, stderr=ABSENT, status=1)
-    stand_in.answer("deployment", stderr=ABSENT, status=1)
-    assert levels() == [("webhook", Level.WARNING)]
-
-
-def test_a_webhook_without_configuration_is_a_problem(stand_in: StandIn) -> None:
-    stand_in.answer(WEBHOOK_CONFIGURATION, stderr=ABSENT, status=1)
-    assert levels() == [("webhook", Level.PROBLEM), ("webhook pods", Level.OK)]
-
-
-def test_a_configuration_without_webhook_is_a_problem(stand_in: StandIn) -> None:
-    stand_in.answer("deployment", stderr=ABSENT, status=1)
-    assert levels() == [("webhook", Level.OK), ("webhook pods", Level.PROBLEM)]
-
-
-def test_no_ca_bundle_is_a_problem(stand_in: StandIn) -> None:
-    stand_in.answer(WEBHOOK_CONFIGURATION, stdout=webhook_configuration(bundle=""))
-    assert levels() == [("webhook", Level.PROBLEM), ("webhook pods", Level.OK)]
+    found = [*check_webhook_configuration(kubectl, "oauth2-csi")]
+    found += check_webhook_pods(kubectl, "oauth2-csi")
+    assert [(finding.check, finding.level) for finding in found] == expected
+    assert all(finding.cure for finding in found if finding.level is not OK)

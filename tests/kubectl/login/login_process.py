@@ -7,8 +7,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
 
 from tests.refresher.bench import until
 
@@ -18,41 +16,35 @@ import pathlib, sys
 with open(pathlib.Path(__file__).with_name("opened"), "a") as opened:
     opened.write(sys.argv[1] + "\\n")
 """
-_OPENER = build_opener(ProxyHandler({}))
 
 
 class LoginProcess(contextlib.ExitStack):
     """A running login below `folder`; all its temporary files would be there."""
 
-    def __init__(
-        self, folder: Path, words: Sequence[str], environment: Mapping[str, str], stdin: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, words: Sequence[str], environment: Mapping[str, str]) -> None:
         super().__init__()
-        self.folder = folder
-        for name in ("home", "temporary"):
-            (folder / name).mkdir(exist_ok=True)
-        self._browser = folder / "browser"
-        self._browser.write_text(_BROWSER.format(python=sys.executable))
-        self._browser.chmod(0o755)
+        self._own = [folder / "home", folder / "temporary"]
+        for own in self._own:
+            own.mkdir(exist_ok=True)
+        browser = folder / "browser"
+        browser.write_text(_BROWSER.format(python=sys.executable))
+        browser.chmod(0o755)
         kept = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
-        own = {"HOME": str(folder / "home"), "TMPDIR": str(folder / "temporary")}
-        own |= {"BROWSER": f"{self._browser} %s", "PYTHONPATH": str(Path(__file__).parents[3])}
+        places = {"HOME": str(folder / "home"), "TMPDIR": str(folder / "temporary")}
+        places |= {"BROWSER": f"{browser} %s", "PYTHONPATH": str(Path(__file__).parents[3])}
+        self._opened = folder / "opened"
         self._out, self._err = folder / "stdout", folder / "stderr"
-        (folder / "stdin").write_text(stdin)
-        with (
-            self._out.open("wb") as out,
-            self._err.open("wb") as err,
-            (folder / "stdin").open("rb") as answers,
-        ):
+        with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(  # noqa: S603 - ours
                 [sys.executable, "-m", "csidriver.kubectl", "login", *words],
-                stdin=answers,
+                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 cwd=folder / "home",
-                env=kept | own | dict(environment),
+                env=kept | places | dict(environment),
             )
-        self.callback(self._end)
+        self.callback(self.process.wait)
+        self.callback(self.process.kill)
 
     @property
     def text(self) -> str:
@@ -60,10 +52,10 @@ class LoginProcess(contextlib.ExitStack):
         return self._out.read_text() + self._err.read_text()
 
     @property
-    def files(self) -> dict[Path, bytes]:
-        """The files that it has left in its home and for temporary files."""
-        found = [*(self.folder / "home").rglob("*"), *(self.folder / "temporary").rglob("*")]
-        return {path: path.read_bytes() for path in found if path.is_file()}
+    def files(self) -> list[bytes]:
+        """The contents of the files that it has left in its home and for temporary files."""
+        paths = [path for own in self._own for path in own.rglob("*")]
+        return [path.read_bytes() for path in paths if path.is_file()]
 
     def find(self, pattern: str) -> str:
         """Wait until it prints something, and return the first group."""
@@ -78,34 +70,9 @@ class LoginProcess(contextlib.ExitStack):
 
     def opened(self) -> str:
         """Wait until it opens the browser; return the address."""
-        record = self._browser.with_name("opened")
-        until(
-            lambda: (
-                self.process.poll() is not None
-                or (record.exists() and record.read_text().endswith("\n"))
-            ),
-            "the browser opens",
-        )
-        assert record.exists(), self.text
-        return record.read_text().split("\n")[0]
+        until(lambda: self._opened.exists() or self.process.poll() is not None, "the browser opens")
+        until(lambda: self._opened.read_text().endswith("\n"), self.text)
+        return self._opened.read_text().split("\n")[0]
 
     def wait(self) -> int:
         return self.process.wait(60)
-
-    def _end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def decide(address: str, page: str, decision: str) -> None:
-    """Send the form of a page of the demo's server, and follow the redirect to the login."""
-    form = {**dict(parse_qsl(urlsplit(address).query)), "decision": decision}
-    url = urlsplit(address)._replace(path=page, query="").geturl()
-    with _OPENER.open(Request(url, urlencode(form).encode()), timeout=20) as response:  # noqa: S310
-        assert response.status == 200
-
-
-def open_page(address: str) -> None:
-    """Open an address that needs no click, and follow its redirect."""
-    with _OPENER.open(address, timeout=20) as response:
-        assert response.status == 200

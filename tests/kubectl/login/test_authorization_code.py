@@ -58,10 +58,8 @@ def test_every_request_has_a_state_and_a_verifier_of_its_own() -> None:
     ("changes", "text"),
     [
         ({"state": "other"}, "another login"),
-        ({"state": None}, "another login"),
         ({"iss": "https://evil.example"}, "not of issuer https://as.example"),
-        ({"iss": None}, "not of issuer"),
-        ({"iss": "https://evil.example", "error": "access_denied"}, "not of issuer"),
+        ({"iss": None, "error": "access_denied"}, "not of issuer"),
         ({"code": None}, "neither a code nor an error"),
         ({"code": None, "error": "access_denied"}, "the login was denied"),
         ({"code": None, "error": "Planted"}, "an unknown error"),
@@ -81,16 +79,12 @@ def test_an_issuer_that_announces_no_iss_may_omit_it_but_not_send_a_wrong_one() 
         sent.read_redirect(answer(sent, iss="https://evil.example"))
 
 
-def test_a_parameter_twice_ends_the_login() -> None:
+def test_an_answer_with_a_parameter_twice_or_bad_bytes_ends_the_login() -> None:
     sent = request()
     with pytest.raises(LoginFailed, match="twice"):
         sent.read_redirect(Sensitive(f"{answer(sent).reveal()}&code=c2"))
-
-
-@pytest.mark.parametrize("text", ["a=%ff", "&".join(f"a{n}=1" for n in range(80))])
-def test_an_answer_that_does_not_parse_ends_the_login(text: str) -> None:
     with pytest.raises(LoginFailed, match="cannot be read"):
-        request().read_redirect(Sensitive(text))
+        sent.read_redirect(Sensitive("a=%ff"))
 
 
 @pytest.mark.parametrize("form", [" {0}?{1}\n", "{0}/?{1}#"])

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,8 +22,6 @@ from tests.kubectl.login.authorization_server import (
     AuthorizationServer,
     VirtualClock,
 )
-
-Say = Callable[[str], None]
 
 
 class Session:
@@ -70,7 +67,6 @@ def test_the_reply_has_code_and_addresses(server: AuthorizationServer) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"device_code": None}, "no device code"),
         ({"device_code": "x" * 20_000}, "no device code"),
         ({"user_code": "\x1b]0;x\x07"}, "no code that can be printed"),
         ({"verification_uri": "javascript:alert(1)"}, "verification_uri is not an http"),
@@ -94,19 +90,9 @@ def test_slow_down_and_lost_connections_make_it_slower(server: AuthorizationServ
     assert session.said == ["The authorization server does not answer; waiting for it ..."]
 
 
-@pytest.mark.parametrize(
-    ("reply", "text"),
-    [
-        ((400, {"error": "access_denied"}), "the login was denied in the browser"),
-        ((200, {"access_token": "at-1"}), "no refresh token"),
-        ((302, b""), "redirects to another address"),
-    ],
-)
-def test_other_answers_end_the_login(
-    server: AuthorizationServer, reply: tuple[int, Any], text: str
-) -> None:
-    server.script("/token", PENDING, reply)
-    with pytest.raises(LoginFailed, match=text):
+def test_another_answer_ends_the_login(server: AuthorizationServer) -> None:
+    server.script("/token", PENDING, (400, {"error": "access_denied"}))
+    with pytest.raises(LoginFailed, match="the login was denied in the browser"):
         Session(server).poll()
     assert len(server.sent_to("/token")) == 2
 

@@ -48,8 +48,7 @@ def test_it_ends_when_the_token_is_ready() -> None:
 
 @pytest.mark.parametrize("status", ["Ready", "NeedsReauth"])
 def test_the_status_before_the_login_does_not_count(status: str) -> None:
-    before = says(status=status, refreshed_at=T1, message="log in")
-    found, _ = wait([lambda _: None, PENDING, READY], 10, before)
+    found, _ = wait([lambda _: None, PENDING, READY], 10, says(status=status, refreshed_at=T1))
     assert found.refreshed_at == T2
 
 

@@ -46,7 +46,6 @@ def issuer(device_flow: bool | None = None, url: str = "https://as", **params: s
         (None, True, WEB, Flow.BROWSER),
         (None, False, CODE, Flow.DEVICE),
         (Flow.BROWSER, True, BOTH, Flow.BROWSER),
-        (Flow.PASTE, None, BOTH, Flow.PASTE),
         (Flow.DEVICE, False, BOTH, Flow.DEVICE),
     ],
 )
@@ -95,10 +94,7 @@ class Login:
         return log_in(self.plan, self.terminal, VirtualClock(), "utf-8")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(600, "10 minutes"), (1790, "29 minutes"), (90, "90 seconds"), (1, "1 second")],
-)
+@pytest.mark.parametrize(("seconds", "text"), [(1790, "29 minutes"), (1, "1 second")])
 def test_the_device_flow_shows_code_addresses_and_time(
     server: AuthorizationServer, seconds: int, text: str
 ) -> None:
@@ -111,22 +107,20 @@ def test_the_device_flow_shows_code_addresses_and_time(
     assert f"    {server.issuer}/go\n" in login.terminal.text
     assert f"compare the code:\n\n    {complete}\n" in login.terminal.text
     assert f"\nThe code is good for {text}.\nWaiting for the login" in login.terminal.text
+    assert "\u2580" not in login.terminal.text
 
 
-@pytest.mark.parametrize("interactive", [True, False])
-def test_a_terminal_gets_a_picture_of_the_address(
-    server: AuthorizationServer, *, interactive: bool
-) -> None:
+def test_a_terminal_gets_a_picture_of_the_address(server: AuthorizationServer) -> None:
     pytest.importorskip("segno")
 
     class Wide(FakeTerminal):
-        is_interactive = interactive
+        is_interactive = True
         width = 80
 
     login = Login(server, Flow.DEVICE)
     login.terminal = Wide()
     login.run()
-    assert ("\u2580" in login.terminal.err.getvalue()) is interactive
+    assert "\u2580" in login.terminal.err.getvalue()
 
 
 def test_the_browser_brings_the_code(server: AuthorizationServer, browser: FakeBrowser) -> None:

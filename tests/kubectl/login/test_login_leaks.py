@@ -7,13 +7,12 @@ not on the terminal, in arguments of a process or in a temporary file.
 import json
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.kubectl.login.authorization_server import DEVICE, PENDING, AuthorizationServer
+from tests.kubectl.login.authorization_server import DEVICE, PENDING, AuthorizationServer, fetch
 from tests.kubectl.login.fake_cluster import source
-from tests.kubectl.login.login_process import LoginProcess, open_page
+from tests.kubectl.login.login_process import LoginProcess
 from tests.kubectl.stand_in import StandIn
 from tests.leak_detection import leaked, planted_secret
 
@@ -41,18 +40,13 @@ class Rig:
         stand_in.answer("patch", "secret", stdout="secret/hello\n")
 
     def start(self, *words: str) -> LoginProcess:
-        redirect = "--redirect-url=http://127.0.0.1:0/callback"
-        words = ("hello", redirect, "--wait=0", *words)
-        return LoginProcess(self.folder, words, {"KUBECTL": str(self.stand_in.path)})
-
-    def sent(self) -> str:
-        """The bodies that kubectl got."""
-        return "\n".join(call.body for call in self.stand_in.calls)
+        usual = ("hello", "--redirect-url=http://127.0.0.1:0/callback", "--wait=0")
+        return LoginProcess(self.folder, [*usual, *words], {"KUBECTL": str(self.stand_in.path)})
 
     def leaks(self, login: LoginProcess) -> list[str]:
         """The planted secrets that can be seen somewhere."""
         words = "\n".join(word for call in self.stand_in.calls for word in call.words)
-        files = b"\n".join(login.files.values()).decode(errors="replace")
+        files = b"\n".join(login.files).decode(errors="replace")
         places = (login.text, words, files)
         return [found for text in places for found in leaked(text, list(self.planted.values()))]
 
@@ -69,23 +63,23 @@ def test_a_login_in_the_browser_shows_no_secret(rig: Rig) -> None:
     rig.server.script("/token", (200, rig.tokens))
     with rig.start("--web") as login:
         address = login.opened()
-        open_page(address)
+        fetch(address)
         assert login.wait() == 0, login.text
         assert rig.leaks(login) == []
     [sent] = [sent for sent in rig.server.requests if sent.path == "/token"]
     assert sent.form["code"] == rig.planted["code"]
     assert sent.form["code_verifier"] not in address + login.text
-    assert leaked(rig.sent(), [rig.planted["rt"]]), "the search sees it where it is"
-    assert not leaked(rig.sent(), [rig.planted["old"]])
+    bodies = "\n".join(call.body for call in rig.stand_in.calls)
+    assert leaked(bodies, [rig.planted["rt"]]), "the search sees it where it is"
+    assert not leaked(bodies, [rig.planted["old"]])
 
 
 def test_a_printed_secret_is_on_standard_output_alone(rig: Rig, tmp_path: Path) -> None:
     rig.server.script("/token", (200, rig.tokens))
     file = tmp_path / "client"
     file.write_text(rig.planted["client"])
-    with rig.start(
-        "--device", "--print", "--client-id=app", f"--client-secret-file={file}"
-    ) as login:
+    client = ("--client-id=app", f"--client-secret-file={file}")
+    with rig.start("--device", "--print", *client) as login:
         assert login.wait() == 0, login.text
         assert "ABCD-EFGH" in login.text
         printed = (tmp_path / "stdout").read_text()
@@ -95,21 +89,16 @@ def test_a_printed_secret_is_on_standard_output_alone(rig: Rig, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "reply",
+    ("status", "reply"),
     [
-        (400, {"error": "invalid_grant", "error_description": "description"}),
-        (403, "at"),
-        (200, {"access_token": "at", "refresh_token": "rt", "token_type": "description"}),
-        (302, "rt"),
+        (400, '{{"error": "invalid_grant", "error_description": "{description}"}}'),
+        (200, '{{"access_token": "{at}", "refresh_token": "{rt}", "token_type": "{description}"}}'),
+        (403, "{at}"),
     ],
+    ids=["refused", "of another type", "no JSON"],
 )
-def test_a_login_that_fails_shows_no_secret(rig: Rig, reply: tuple[int, Any]) -> None:
-    status, content = reply
-    if isinstance(content, str):
-        planted: Any = rig.planted[content].encode()
-    else:
-        planted = {key: rig.planted.get(value, value) for key, value in content.items()}
-    rig.server.script("/token", (status, planted))
+def test_a_login_that_fails_shows_no_secret(rig: Rig, status: int, reply: str) -> None:
+    rig.server.script("/token", (status, reply.format(**rig.planted).encode()))
     with rig.start("--device") as login:
         assert login.wait() == 1, login.text
         assert login.text.count("error: ") == 1

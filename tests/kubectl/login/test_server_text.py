@@ -14,12 +14,10 @@ def test_only_a_code_that_can_be_printed_is_one(code: object) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *(None, "", "javascript:alert(1)", "https://", "/go", "as.example"),
-        *("https://as.example/\x1b[2J", "https://as.example/a b", "https://as.example/\u202e"),
-        *("https://as.example/`x`", 'https://as.example/"x"', "https://as.example/\\x"),
-        *("https://as.example/\n", "https://as.example/ü", "https://as.example/|x"),
-        *("https://user:pw@as.example/", "https://as.example/#x", "https://[::1", "-https://x"),
-        *("http://as.example/go", "https://as.example/" + "a" * 2048, "https://as.example:x/"),
+        *(None, "", "javascript:alert(1)", "https://", "as.example", "https://[::1"),
+        *("https://as.example/\x1b[2J", "https://as.example/a b", "https://as.example/`x`"),
+        *("https://as.example/\n", "https://as.example/ü", "https://user:pw@as.example/"),
+        *("http://as.example/go", "https://as.example/" + "a" * 2048, "https://as.example/#x"),
     ],
 )
 def test_other_addresses_are_refused(url: object) -> None:
