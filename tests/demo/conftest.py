@@ -1,5 +1,10 @@
+from collections.abc import Iterator
+
 import pytest
 
+from csidriver.core.sensitive import Sensitive
+from csidriver.demo.families import RegisteredClient
+from csidriver.demo.issuer import StrictIssuer
 from tests.node.conftest import node, stopped_node
 
 __all__ = ["node", "stopped_node"]
@@ -13,6 +18,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.at
+
+
+@pytest.fixture
+def issuer() -> Iterator[StrictIssuer]:
+    """A server with the client `app`."""
+    with StrictIssuer(clients=[RegisteredClient("app", Sensitive("s3cret"))]) as running:
+        yield running
 
 
 @pytest.fixture

@@ -28,10 +28,9 @@ def issuer() -> Iterator[StrictIssuer]:
         yield running
 
 
-def basic(client_id: str, secret: str, *, encoded: bool = True) -> dict[str, str]:
-    if encoded:
-        client_id, secret = quote_plus(client_id), quote_plus(secret)
-    return {"Authorization": "Basic " + b64encode(f"{client_id}:{secret}".encode()).decode()}
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+    return {"Authorization": "Basic " + b64encode(pair).decode()}
 
 
 @pytest.mark.parametrize(
@@ -56,13 +55,10 @@ def test_client_authentication_methods(
     ("headers", "fields"),
     [
         (basic("app", "wrong"), {}),
-        (basic(ODD_ID, ODD_SECRET, encoded=False), {}),
         (basic("nobody", "s3cret"), {}),
-        (basic("public", ""), {}),
         ({"Authorization": "Basic !!!"}, {}),
         ({}, {"client_id": "app"}),
         ({}, {"client_id": "public", "client_secret": "any"}),
-        ({}, {"client_id": "signing"}),
         ({}, assertion_fields("no.jwt")),
         ({}, {}),
     ],
@@ -81,13 +77,11 @@ def test_failed_client_authentication_spends_nothing(
     ("change", "error"),
     [
         ({"client_secret": "s3cret"}, "invalid_request"),
-        ({"client_id": "public"}, "invalid_request"),
         ({"refresh_token": ""}, "invalid_request"),
         ({"grant_type": "password"}, "unsupported_grant_type"),
         ({"scope": "openid admin"}, "invalid_scope"),
-        (assertion_fields("no.jwt"), "invalid_request"),
     ],
-    ids=["two methods", "two ids", "no token", "other grant", "wide scope", "an assertion too"],
+    ids=["two methods", "no token", "other grant", "wide scope"],
 )
 def test_faulty_requests_spend_nothing(
     issuer: StrictIssuer, change: dict[str, str], error: str
@@ -99,21 +93,10 @@ def test_faulty_requests_spend_nothing(
     assert refresh(issuer, seed).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "allow"),
-    [
-        ("GET", "/token", 405, "POST"),
-        ("POST", "/.well-known/openid-configuration", 405, "GET"),
-        ("PUT", "/device", 405, "GET, POST"),
-        ("GET", "/", 404, None),
-        ("POST", "/token/", 404, None),
-    ],
-)
-def test_other_paths_and_methods(
-    issuer: StrictIssuer, method: str, path: str, status: int, allow: str | None
-) -> None:
-    reply = requests.request(method, issuer.url + path, data=b"", timeout=TIMEOUT)
-    assert (reply.status_code, reply.headers.get("Allow")) == (status, allow)
+def test_other_paths_and_methods_are_refused(issuer: StrictIssuer) -> None:
+    put = requests.put(f"{issuer.url}/device", data=b"", timeout=TIMEOUT)
+    assert (put.status_code, put.headers["Allow"]) == (405, "GET, POST")
+    assert post(f"{issuer.url}/token/", {}).status_code == 404
 
 
 def test_a_client_authenticates_with_an_assertion_and_refreshes(issuer: StrictIssuer) -> None:

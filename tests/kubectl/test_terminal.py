@@ -29,14 +29,16 @@ def test_results_and_reports_go_their_own_ways() -> None:
     assert err.getvalue() == "report\\x1b\n\x1b[7m  \x1b[0m\n"
 
 
-def test_a_question_is_answered_by_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_is_answered_by_a_line_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
     err = io.StringIO()
     monkeypatch.setattr("sys.stdin", io.StringIO("an answer \n"))
     terminal = Terminal(io.StringIO(), err)
     assert terminal.ask("question? ") == "an answer"
     assert err.getvalue() == "question? "
-    with pytest.raises(EOFError):
-        terminal.ask("another? ")
+    for stdin in (None, io.StringIO(), io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")):
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(EOFError):
+            terminal.ask("question? ")
 
 
 def test_what_the_terminal_cannot_show_is_escaped() -> None:
@@ -63,11 +65,3 @@ def test_what_nobody_can_hear_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     terminal.report("a report")
     terminal.draw("a picture")
     assert not terminal.is_interactive
-
-
-def test_a_question_needs_a_text_as_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal(io.StringIO(), io.StringIO())
-    for stdin in (None, io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")):
-        monkeypatch.setattr("sys.stdin", stdin)
-        with pytest.raises(EOFError):
-            terminal.ask("question? ")

@@ -14,19 +14,16 @@ SUBJECT = "system:serviceaccount:apps:job"
 FOREIGN = signing_key(kid="of the cluster")
 
 
-def clients() -> list[RegisteredClient]:
-    keys = [signing_key(), signing_key("ES256")]
-    trust = Trust(CLUSTER, SUBJECT, FOREIGN.jwks)
-    return [
-        RegisteredClient("signing", None, tuple(key.public_pem for key in keys)),
-        RegisteredClient("old", None, (keys[0].public_pem,), audience=f"{ISSUER}/token"),
-        RegisteredClient("job", None, trust=trust),
-    ]
+CLIENTS = [
+    RegisteredClient("signing", None, (signing_key("ES256").public_pem, signing_key().public_pem)),
+    RegisteredClient("old", None, (signing_key().public_pem,), audience=f"{ISSUER}/token"),
+    RegisteredClient("job", None, trust=Trust(CLUSTER, SUBJECT, FOREIGN.jwks)),
+]
 
 
 @pytest.fixture
 def verifier(clock: Clock) -> AssertionVerifier:
-    return AssertionVerifier(clients(), ISSUER, clock)
+    return AssertionVerifier(CLIENTS, ISSUER, clock)
 
 
 def own(clock: Clock, client_id: str = "signing", aud: Any = ISSUER, **claims: Any) -> str:
@@ -45,24 +42,16 @@ def refusal(verifier: AssertionVerifier, fields: dict[str, str]) -> str:
     return refused.value.description
 
 
-def test_a_client_signs_with_any_of_its_keys(verifier: AssertionVerifier, clock: Clock) -> None:
-    for key in (signing_key(), signing_key("ES256")):
-        assertion = key.own_assertion("signing", ISSUER, clock.at)
-        assert verifier.authenticate(assertion_fields(assertion)).client_id == "signing"
-
-
 @pytest.mark.parametrize(
     ("sign", "claims", "why"),
     [
         (own, {"aud": [ISSUER, "https://other.example"]}, "audience"),
-        (own, {"aud": f"{ISSUER}/token"}, "audience"),
         (own, {"exp": 1_700_000_000}, "expired"),
         (own, {"exp": 1_700_000_301}, "too long"),
         (own, {"exp": None}, "expired"),
         (own, {"jti": None}, "no jti"),
         (own, {"iss": "nobody", "sub": "nobody"}, "signature"),
         (foreign, {"sub": "system:serviceaccount:apps:other"}, "signature"),
-        (foreign, {"iss": "https://other.example"}, "signature"),
         (foreign, {"aud": ["https://other.example"]}, "audience"),
         (foreign, {"exp": 1_700_000_000 + 3601}, "too long"),
     ],
@@ -75,13 +64,6 @@ def test_an_assertion_is_for_this_server_short_and_of_somebody_known(
     why: str,
 ) -> None:
     assert why in refusal(verifier, assertion_fields(sign(clock, **claims)))
-
-
-def test_an_assertion_works_once(verifier: AssertionVerifier, clock: Clock) -> None:
-    fields = assertion_fields(own(clock))
-    verifier.authenticate(fields)
-    assert "used before" in refusal(verifier, fields)
-    verifier.authenticate(assertion_fields(own(clock)))
 
 
 def test_an_older_client_names_the_token_endpoint(
@@ -112,6 +94,5 @@ def test_a_trusted_token_works_more_than_once_and_names_its_client(
     assert verifier.authenticate({**fields, "client_id": "job"}).client_id == "job"
 
 
-def test_without_keys_and_trust_it_is_not_needed(verifier: AssertionVerifier) -> None:
-    assert verifier.is_needed
+def test_without_keys_and_trust_it_is_not_needed() -> None:
     assert not AssertionVerifier([RegisteredClient("public", None)], ISSUER).is_needed
