@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from csidriver.core import annotations
-from csidriver.core.names import DRIVER_NAME
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import AlreadyExists, Conflict, Forbidden, KubectlFailed, NotFound
 from csidriver.kubectl.main import main
 from tests.cluster.controlplane import ControlPlane
-from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, READY, WAITING
+from tests.kubectl.printed import READY, WAITING
 from tools.plugin import write
 from tools.programs import program
 
@@ -35,37 +34,17 @@ def secret(name: str, values: dict[str, str] | None) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", **body}
 
 
-def pod(name: str, token: str) -> dict[str, Any]:
-    attributes = {"secretName": token, "owner": "1000", "fileName": "mail.token"}
-    csi = {"driver": DRIVER_NAME, "readOnly": True, "volumeAttributes": attributes}
-    mounts = [
-        {"name": "token", "mountPath": "/run/token"},
-        {"name": "token", "mountPath": "/etc/one", "subPath": "mail.token"},
-    ]
-    spec = {
-        "nodeName": "node-1",
-        "automountServiceAccountToken": False,
-        "containers": [{"name": "main", "image": "none", "volumeMounts": mounts}],
-        "volumes": [{"name": "scratch", "emptyDir": {}}, {"name": "token", "csi": csi}],
-    }
-    metadata = {"name": name, "namespace": TEAM}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
 @pytest.fixture(scope="module")
 def team(control_plane: ControlPlane) -> Iterator[ControlPlane]:
-    """A namespace with tokens and pods, and one without."""
+    """A namespace with tokens, and one without."""
     hostile = {**READY, annotations.MESSAGE: 'two\nlines "quoted" \t\\ \x1b]0; 票 {{.data}}'}
-    sources = {"hello": READY, "mail": NEEDS_REAUTH, "storage": EXPIRING, "hostile": hostile}
-    sources["mail-api"] = WAITING
-    items = [secret(name, values) for name, values in {**sources, "unrelated": None}.items()]
+    sources = {"hello": READY, "mail-api": WAITING, "hostile": hostile, "unrelated": None}
     for namespace in (TEAM, EMPTY):
         control_plane.kubectl("create", "namespace", namespace)
-    control_plane.kubectl("create", "serviceaccount", "default", HERE)
-    items += [pod("reader-1", "hello"), pod("reader-2", "hello"), pod("mailer", "mail")]
-    for item in items:
+    for name, values in sources.items():
         # As a user does it, whose seed is then in an annotation, too.
-        control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(item))
+        applied = json.dumps(secret(name, values))
+        control_plane.kubectl("apply", "--filename=-", stdin=applied)
     yield control_plane
     for namespace in (TEAM, EMPTY):
         control_plane.kubectl("delete", "namespace", namespace, "--wait=false")
@@ -85,43 +64,6 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     assert printed.err == ""
     assert NEEDLE not in printed.out
     return printed.out.splitlines()
-
-
-@pytest.mark.usefixtures("kubectl")
-def test_status_shows_tokens_and_counts_their_pods(capsys: pytest.CaptureFixture[str]) -> None:
-    headers, *rows = run(capsys, "status", "-n", TEAM)
-    assert re.split(" {2,}", headers) == [
-        *("NAME", "ISSUER", "GRANT", "STATUS", "EXPIRES", "REFRESH", "PODS", "MESSAGE"),
-    ]
-    cells = {row.split()[0]: re.split(" {2,}", row) for row in rows}
-    assert {name: (row[3], row[6]) for name, row in cells.items()} == {
-        "hello": ("Ready", "2"),
-        "mail": ("NeedsReauth", "1"),
-        "mail-api": ("WaitsForLogin", "0"),
-        "storage": ("Ready", "0"),
-        "hostile": ("Ready", "0"),
-    }
-    assert {cells[name][2] for name in ("hello", "hostile")} == {"refresh_token"}
-    assert cells["mail-api"][2] == "token-exchange (mail)"
-    assert cells["hostile"][7] == "two..."
-
-
-@pytest.mark.usefixtures("kubectl")
-def test_describe_shows_pods_with_their_files(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = run(capsys, "describe", "mail", "-n", TEAM)
-    (row,) = [line.split(maxsplit=3) for line in lines if line.startswith("  mailer ")]
-    assert row == ["mailer", "Pending", "node-1", "/run/token/mail.token, /etc/one"]
-    assert lines[-1] == f"Next step:  kubectl oauth2-csi login mail -n {TEAM}"
-    derived = run(capsys, "describe", "mail-api", "-n", TEAM)
-    assert derived[-1] == f"Next step:  kubectl oauth2-csi describe mail -n {TEAM}"
-
-
-@pytest.mark.usefixtures("kubectl")
-def test_a_refresh_is_requested(team: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["refresh", "hello", "-n", TEAM]) == 0
-    assert capsys.readouterr().out == "secret/hello refresh requested\n"
-    stored = team.api("GET", f"/api/v1/namespaces/{TEAM}/secrets/hello")
-    assert stored["metadata"]["annotations"][annotations.REFRESH_REQUESTED_AT]
 
 
 @pytest.mark.parametrize("form", [[], ["--no-headers"], ["-o", "name"], ["-o", "yaml"]])
