@@ -29,10 +29,10 @@ _USER = "somebody"
 
 
 class LoginBench(contextlib.ExitStack):
-    """A refresher of some issuers, and a user who logs in."""
+    """A refresher of one issuer, and a user who logs in."""
 
     def __init__(
-        self, cluster: Cluster, folder: Path, namespace: str, *issuers: Mapping[str, Any]
+        self, cluster: Cluster, folder: Path, namespace: str, issuer: Mapping[str, Any]
     ) -> None:
         super().__init__()
         cluster.reset_namespaces(namespace)
@@ -43,7 +43,7 @@ class LoginBench(contextlib.ExitStack):
         self._folder = folder
         self._kubeconfig = self._user_with_few_rights()
         configuration = folder / "issuers.yaml"
-        configuration.write_text(yaml.safe_dump({"issuers": [dict(each) for each in issuers]}))
+        configuration.write_text(yaml.safe_dump({"issuers": [dict(issuer)]}))
         flags = cluster.refresher_flags(configuration, folder / "spool")
         self.enter_context(running("refresher", *flags, "--lease-duration=3", "--lease-renew=1"))
         until(lambda: "data" in self._plane.api("GET", _PUBLISHED), "the issuers are published")

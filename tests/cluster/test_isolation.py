@@ -5,8 +5,6 @@ Each attack is denied for its reason, which the thief is told, the log has, and 
 
 import itertools
 import json
-import re
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,10 +12,9 @@ import pytest
 
 from csidriver.broker.node_stream import StreamLimits
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.core.names import BROKER, BROKER_CA, NODE
-from csidriver.webhook.certificate_secret import empty_secret
+from csidriver.core.names import BROKER, NODE
 from tests.broker.fakes import NEEDLE, FakeCluster
-from tests.broker.running import NodeClient, RunningBroker
+from tests.broker.running import RunningBroker
 from tests.cluster.controlplane import allowed
 from tests.cluster.noderole import DRIVER, TOKENS
 from tests.cluster.thief import (
@@ -35,8 +32,6 @@ from tests.cluster.thief import (
     pod_of,
 )
 from tests.leak_detection import LogCollector
-from tests.processes import metrics_of, page_of, running
-from tests.refresher.bench import until
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl", "helm")
 
@@ -309,23 +304,3 @@ def test_nodes_have_no_rights(thief: Thief, namespace: str) -> None:
 
     assert rights(NODE) == rights("nobody")
     assert rights(BROKER) != rights("nobody")
-
-
-def test_the_role_publishes_its_authority_and_serves(thief: Thief, stolen: str) -> None:
-    plane = thief.plane
-    plane.kubectl("create", "configmap", BROKER_CA, f"--namespace={DRIVER}")
-    plane.apply_objects([empty_secret(DRIVER).to_manifest()])
-    flags = ["--store", "kubernetes", "--listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0"]
-    kubeconfig = str(plane.service_account(DRIVER, BROKER))
-    with running("broker", *flags, "--kubeconfig", kubeconfig) as (process, log):
-        page_of(log, "readyz")  # which waits for a slow start
-        served = until(lambda: re.search(r"are served on port (\d+)", log.read_text("utf-8")))
-        path = f"/api/v1/namespaces/{DRIVER}/configmaps/{BROKER_CA}"
-        authority = until(lambda: plane.api("GET", path).get("data", {}).get("ca.crt"))
-        until(lambda: page_of(log, "readyz") == (200, "ok\n"))
-        with NodeClient(int(served[1]), authority, stolen) as node:
-            assert node.answer(1, thief.web, HELLO.name) == "companion"
-            assert "oauth2_csi_broker_subscriptions 1.0" in metrics_of(log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0, log.read_text("utf-8")
-        assert stolen not in log.read_text("utf-8")

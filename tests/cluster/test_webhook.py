@@ -54,8 +54,8 @@ def asked(cluster: Cluster) -> Iterator[WebhookCluster]:
         webhook_cluster.reset()
 
 
-def created(asked: WebhookCluster, namespace: str, pod: Pod, *, dry: bool = True) -> dict[str, Any]:
-    status, answer = asked.create_pod(namespace, as_created_by_controllers(pod), dry=dry)
+def created(asked: WebhookCluster, namespace: str, pod: Pod) -> dict[str, Any]:
+    status, answer = asked.create_pod(namespace, as_created_by_controllers(pod))
     assert status == 201, answer
     return answer
 
@@ -101,14 +101,6 @@ def test_kubectl_shows_why_an_annotation_is_refused_and_warnings(asked: WebhookC
     assert "eos-printer" in done.stderr
 
 
-def test_updates_never_come_here(asked: WebhookCluster) -> None:
-    pod = created(asked, OPEN, pod_with(ENTRY), dry=False)
-    name = pod["metadata"]["name"]
-    plane = asked.plane
-    plane.kubectl("annotate", "pod", name, f"{KEY}=broken", "--overwrite", f"-n{OPEN}")
-    assert of_ours(plane.api("GET", f"/api/v1/namespaces/{OPEN}/pods/{name}")["spec"])
-
-
 @settings(
     max_examples=100,
     phases=[Phase.generate],
@@ -119,13 +111,13 @@ def test_a_pod_that_is_taken_without_the_annotation_is_taken_or_denied_by_us_wit
     asked: WebhookCluster, pod: Pod
 ) -> None:
     annotations = pod["metadata"].pop("annotations")
-    status, plain = asked.create_pod(OPEN, pod, dry=True)
+    status, plain = asked.create_pod(OPEN, pod)
     if status != HTTPStatus.CREATED:
         event("not a valid pod")
         return
     pod["metadata"]["annotations"] = annotations
     entries = json.loads(annotations[KEY])
-    status, answer = asked.create_pod(OPEN, pod, dry=True)
+    status, answer = asked.create_pod(OPEN, pod)
     if status == HTTPStatus.BAD_REQUEST:
         event("denied by us")
         assert "denied the request: annotation" in answer["message"]
@@ -138,7 +130,7 @@ def test_a_pod_that_is_taken_without_the_annotation_is_taken_or_denied_by_us_wit
         assert old | {"volumeMounts": []} == new | {"volumeMounts": []}
         added += len(mounts_of(new)) - len(mounts_of(old))
     assert added == len(entries)
-    status, repeated = asked.create_pod(OPEN, pod | {"spec": answer["spec"]}, dry=True)
+    status, repeated = asked.create_pod(OPEN, pod | {"spec": answer["spec"]})
     assert (status, repeated["spec"]) == (HTTPStatus.CREATED, answer["spec"])
 
 

@@ -102,19 +102,10 @@ def test_only_annotated_pods_depend_on_the_webhook(webhook_cluster: WebhookClust
         done = webhook_cluster.plane.try_kubectl(*create, stdin=json.dumps(mirror))
         assert (done.returncode, done.stderr) == (0, ""), "the webhook would warn"
     for pod in (PLAIN, mirror):
-        status, answer = webhook_cluster.create_pod(NAMESPACE, pod, dry=True)
+        status, answer = webhook_cluster.create_pod(NAMESPACE, pod)
         assert status == 201, answer
     done = webhook_cluster.plane.try_kubectl(*create, stdin=json.dumps(ANNOTATED))
     assert 'failed calling webhook "to-inject.oauth2.csi.cern.ch"' in done.stderr
-
-
-def test_a_bundle_that_is_lost_comes_back(webhook_cluster: WebhookCluster) -> None:
-    with contextlib.closing(Stage(webhook_cluster)) as stage:
-        stage.start()
-        before = webhook_cluster.ca_bundle()
-        webhook_cluster.register(stage.front.port, verb="replace")
-        assert until(webhook_cluster.ca_bundle) == before
-        webhook_cluster.wait_until_served(NAMESPACE)
 
 
 class SteppedClock(SystemClock):
@@ -153,7 +144,7 @@ class Canary:
         query, kind = "?fieldManager=test&force=true", "application/apply-patch+yaml"
         assert "webhooks" in plane.api("PATCH", path + query, self._manifest, kind)
         pod = {**PLAIN, "metadata": {**PLAIN["metadata"], "labels": label}}
-        until(lambda: self._cluster.create_pod(NAMESPACE, pod, dry=True)[0] == 500, "it is known")
+        until(lambda: self._cluster.create_pod(NAMESPACE, pod)[0] == 500, "it is known")
 
     def close(self) -> None:
         self._cluster.plane.api("DELETE", f"{CONFIGURATIONS}/canary")
@@ -181,7 +172,7 @@ class Stream:
 
     def _create(self) -> None:
         while not self._stop.is_set():
-            status, answer = self._webhook_cluster.create_pod(NAMESPACE, ANNOTATED, dry=True)
+            status, answer = self._webhook_cluster.create_pod(NAMESPACE, ANNOTATED)
             served = status == 201 and any("csi" in v for v in answer["spec"]["volumes"])
             if not served:
                 self.refusals.append(answer.get("message", answer))

@@ -55,9 +55,8 @@ class WebhookCluster:
         manifest["webhooks"][0]["clientConfig"]["service"]["port"] = port
         return manifest
 
-    def register(self, port: int, *arguments: str, verb: str = "apply") -> None:
-        for manifest in (_SERVICE, self.manifest(port)):
-            self.plane.kubectl(verb, "--filename=-", *arguments, stdin=json.dumps(manifest))
+    def register(self, port: int) -> None:
+        self.plane.apply_objects((_SERVICE, self.manifest(port)))
 
     def ca_bundle(self) -> str:
         (webhook,) = self.plane.api("GET", CONFIGURATION)["webhooks"]
@@ -77,14 +76,11 @@ class WebhookCluster:
         account = {"metadata": {"name": "default"}}
         self.plane.api("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
 
-    def create_pod(
-        self, namespace: str, pod: Pod, *, dry: bool = False
-    ) -> tuple[int, dict[str, Any]]:
-        """Create a pod as administrator; return HTTP status and body. Fast and thread-safe."""
-        query = "?dryRun=All" if dry else ""
+    def create_pod(self, namespace: str, pod: Pod) -> tuple[int, dict[str, Any]]:
+        """Try to create a pod as administrator; return HTTP status and body. It is thread-safe."""
         answer = self._pool.request(
             "POST",
-            f"{self.plane.server}/api/v1/namespaces/{namespace}/pods{query}",
+            f"{self.plane.server}/api/v1/namespaces/{namespace}/pods?dryRun=All",
             body=json.dumps(pod),
             headers={"Authorization": self.plane.authorization},
             timeout=30,
@@ -92,8 +88,7 @@ class WebhookCluster:
         return answer.status, answer.json()
 
     def is_served(self, namespace: str) -> bool:
-        pod = as_created_by_controllers(pod_with(ENTRY))
-        status, answer = self.create_pod(namespace, pod, dry=True)
+        status, answer = self.create_pod(namespace, as_created_by_controllers(pod_with(ENTRY)))
         return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])
 
     def wait_until_served(self, namespace: str) -> None:

@@ -61,15 +61,14 @@ def container_of(found: list[Manifest], role: str) -> dict[str, Any]:
     return container
 
 
-def args_of(found: list[Manifest], kind: str, name: str) -> list[str]:
-    (container,) = named(found, kind, name)["spec"]["template"]["spec"]["containers"]
-    arguments: list[str] = container["args"]
-    return arguments
+def flags_of(container: dict[str, Any]) -> argparse.Namespace:
+    """The arguments of a container, as the command itself reads them."""
+    return cli._parser().parse_args(cli._joined(container["args"]))
 
 
 def settings_of(found: list[Manifest], role: str) -> tuple[argparse.Namespace, Any]:
     """The arguments of a role as it reads them, and its settings."""
-    args = cli._parser().parse_args(cli._joined(container_of(found, role)["args"]))
+    args = flags_of(container_of(found, role))
     flags.common_settings(args)
     read = {
         "node": flags.node_settings,

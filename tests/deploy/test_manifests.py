@@ -89,56 +89,51 @@ def test_the_csi_driver_is_ephemeral_republished_and_told_the_pod() -> None:
     assert labels["security.openshift.io/csi-ephemeral-volume-profile"] == "restricted"
 
 
-def test_the_broker_reads_companions_pods_and_templates_and_reaches_its_certificate() -> None:
-    assert rights_of(BROKER) == (
-        allowed(TOKENS, "secrets", "list watch")
-        | allowed("", "pods", "get list")
-        | allowed("", "configmaps", "get")
-        | allowed("", "namespaces", "get")
-        | allowed("", "authentication.k8s.io/tokenreviews", "create")
-        | allowed(DRIVER, "pods", "get")
-        | allowed(DRIVER, "secrets", "get patch", names.CERTIFICATE)
-        | allowed(DRIVER, "configmaps", "get patch", names.BROKER_CA)
-    )
+_OWN = "get list watch create patch delete"
+_LEASES = "coordination.k8s.io/leases"
+_CONFIGURATIONS = "admissionregistration.k8s.io/mutatingwebhookconfigurations"
+# tests/cluster/test_rights.py asks a real API server whether this is all.
+RIGHTS: dict[str, set[Right]] = {
+    NODE: allowed(TOKENS, "secrets", "get list watch")
+    | allowed("", "configmaps", "get")
+    | allowed("", "namespaces", "get"),
+    REFRESHER: allowed("", "secrets", "get list watch patch")
+    | allowed("", "events", "create patch")
+    | allowed("", "namespaces", "get")
+    | allowed(DRIVER, "secrets", _OWN)
+    | allowed(TOKENS, "secrets", _OWN)
+    | allowed(DRIVER, _LEASES, "create")
+    | allowed(DRIVER, _LEASES, "get update", REFRESHER)
+    | allowed(DRIVER, "events", "create patch")
+    | allowed(DRIVER, "configmaps", "get patch", names.PUBLIC_ISSUERS),
+    BROKER: allowed(TOKENS, "secrets", "list watch")
+    | allowed("", "pods", "get list")
+    | allowed("", "configmaps", "get")
+    | allowed("", "namespaces", "get")
+    | allowed("", "authentication.k8s.io/tokenreviews", "create")
+    | allowed(DRIVER, "pods", "get")
+    | allowed(DRIVER, "secrets", "get patch", names.CERTIFICATE)
+    | allowed(DRIVER, "configmaps", "get patch", names.BROKER_CA),
+    WEBHOOK: allowed(DRIVER, "secrets", "get patch", names.CERTIFICATE)
+    | allowed("", _CONFIGURATIONS, "get patch", WEBHOOK),
+}
+# What everybody may read.
+PUBLIC = allowed(DRIVER, "configmaps", "get", names.PUBLIC_ISSUERS)
 
 
 def test_the_node_only_reads_companions_and_templates() -> None:
-    rights = rights_of(NODE)
-    assert rights == (
-        allowed(TOKENS, "secrets", "get list watch")
-        | allowed("", "configmaps", "get")
-        | allowed("", "namespaces", "get")
-    )
-    assert {verb for *_, verb in rights} <= {"get", "list", "watch"}
+    assert rights_of(NODE) == RIGHTS[NODE]
+    assert {verb for *_, verb in RIGHTS[NODE]} <= {"get", "list", "watch"}
 
 
-def test_the_refresher_manages_its_own_secrets_and_only_patches_those_of_users() -> None:
-    leases = "coordination.k8s.io/leases"
-    own = "get list watch create patch delete"
-    assert rights_of(REFRESHER) == (
-        allowed("", "secrets", "get list watch patch")
-        | allowed("", "events", "create patch")
-        | allowed("", "namespaces", "get")
-        | allowed(DRIVER, "secrets", own)
-        | allowed(TOKENS, "secrets", own)
-        | allowed(DRIVER, leases, "create")
-        | allowed(DRIVER, leases, "get update", REFRESHER)
-        | allowed(DRIVER, "events", "create patch")
-        | allowed(DRIVER, "configmaps", "get patch", names.PUBLIC_ISSUERS)
-    )
+@pytest.mark.parametrize("account", [REFRESHER, BROKER, WEBHOOK])
+def test_a_role_has_these_rights(account: str) -> None:
+    assert rights_of(account) == RIGHTS[account]
 
 
 def test_everybody_reads_the_public_issuers() -> None:
     users = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": EVERYBODY}
-    assert rights_of(users) == allowed(DRIVER, "configmaps", "get", names.PUBLIC_ISSUERS)
-
-
-def test_the_webhook_reaches_its_certificate_and_its_configuration_only() -> None:
-    configurations = "admissionregistration.k8s.io/mutatingwebhookconfigurations"
-    assert rights_of(WEBHOOK) == (
-        allowed(DRIVER, "secrets", "get patch", names.CERTIFICATE)
-        | allowed("", configurations, "get patch", WEBHOOK)
-    )
+    assert rights_of(users) == PUBLIC
 
 
 def test_the_secret_of_the_certificate_comes_without_content() -> None:

@@ -1,10 +1,14 @@
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from csidriver.core.refresh.source import Client
 from tests.cluster.controlplane import PROGRAMS
-from tests.peers.keycloak import Keycloak
+from tests.peers.keycloak import CLIENT, Keycloak, Realm
+from tests.peers.rig import Rig
 from tools.programs import find
 
 
@@ -17,3 +21,18 @@ def keycloak(request: pytest.FixtureRequest) -> Iterator[Keycloak]:
     with Keycloak(trusted=plane and plane.ca) as server:
         yield server
         server.check_alive()
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+    """Starts a refresher of a realm."""
+    with contextlib.ExitStack() as rigs:
+
+        def build(realm: Realm, client: Client = CLIENT, **fields: Any) -> Rig:
+            folder = tmp_path / realm.url.rpartition("/")[2]
+            folder.mkdir()
+            rig = rigs.enter_context(Rig(folder, realm.url, client, **fields))
+            rig.start()
+            return rig
+
+        yield build

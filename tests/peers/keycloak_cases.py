@@ -3,9 +3,7 @@
 Collected only when named, for it takes minutes and Maven.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +13,7 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, Success
 from tests.adapters.oauth.peer import refresh
-from tests.peers.keycloak import CLIENT, Keycloak, Realm
+from tests.peers.keycloak import CLIENT, Keycloak
 from tests.peers.rig import Rig
 from tests.refresher.bench import until
 
@@ -26,21 +24,7 @@ ONE_REFRESH = 45.0
 TWO_REFRESHES = 90.0
 SESSION = 150
 MINUTE = 60.0
-Build = Callable[[Realm], Rig]
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Iterator[Build]:
-    with contextlib.ExitStack() as rigs:
-
-        def build(realm: Realm) -> Rig:
-            folder = tmp_path / realm.url.rpartition("/")[2]
-            folder.mkdir()
-            rig = rigs.enter_context(Rig(folder, realm.url, CLIENT))
-            rig.start()
-            return rig
-
-        yield build
+Build = Callable[..., Rig]
 
 
 def statuses(rig: Rig, name: str) -> set[str]:
@@ -67,20 +51,6 @@ def test_tokens_stay_ready_over_rotations(build: Build, keycloak: Keycloak) -> N
     for rig, name in tokens:
         assert rig.status(name) == "Ready"
         assert rig.live(name) != first[rig, name]
-
-
-def test_a_replay_ends_in_needs_reauth_and_a_new_seed_helps(
-    build: Build, keycloak: Keycloak
-) -> None:
-    realm = keycloak.realm("replay", accessTokenLifespan=6)
-    rig = build(realm)
-    seed = realm.seed(offline=True)
-    rig.apply("hello", seed)
-    until(lambda: rig.refreshed("hello"))
-    assert refresh(realm.issuer, seed, CLIENT) == Failure(FailureReason.INVALID_GRANT)
-    until(lambda: rig.status("hello") == "NeedsReauth", "the newest token died with its session")
-    rig.apply("hello", realm.seed(offline=True))
-    until(lambda: rig.status("hello") == "Ready")
 
 
 def test_the_end_of_a_session_is_no_lost_rotation(build: Build, keycloak: Keycloak) -> None:
@@ -113,19 +83,14 @@ def test_a_changed_client_secret_is_told_and_its_correction_helps(
     assert rig.grant("hello").generation > generation
 
 
-def test_max_reuse_1_lets_the_last_token_be_presented_twice(keycloak: Keycloak) -> None:
-    realm = keycloak.realm("twice", refreshTokenMaxReuse=1)
+def test_the_last_token_may_be_presented_twice_and_introspection_tells_what_lives(
+    keycloak: Keycloak,
+) -> None:
+    realm, endpoints = keycloak.realm("twice", refreshTokenMaxReuse=1), TokenEndpoints()
     seed = realm.seed()
-    outcomes = [refresh(realm.issuer, seed, CLIENT) for _ in range(3)]
-    assert isinstance(outcomes[0], Success)
-    assert isinstance(outcomes[1], Success)
-    assert outcomes[2] == Failure(FailureReason.INVALID_GRANT)
-
-
-def test_introspection_knows_a_live_token_and_a_dead_session(keycloak: Keycloak) -> None:
-    realm = keycloak.realm("asked")
-    seed, endpoints = realm.seed(), TokenEndpoints()
     assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is Introspection.ACTIVE
-    keycloak.log_out("asked")
+    outcomes = [refresh(realm.issuer, seed, CLIENT) for _ in range(3)]
+    assert [isinstance(outcome, Success) for outcome in outcomes[:2]] == [True, True]
+    assert outcomes[2] == Failure(FailureReason.INVALID_GRANT)
+    keycloak.log_out("twice")
     assert endpoints.introspect(realm.issuer, CLIENT, seed, 10.0) is Introspection.INACTIVE
-    assert refresh(realm.issuer, seed, CLIENT) == Failure(FailureReason.INVALID_GRANT)

@@ -3,11 +3,9 @@
 Collected only when named, for it takes minutes and Maven.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,12 +14,11 @@ from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.grant_type import GrantType
 from csidriver.core.oauth.token_form import token_form
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
-from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from tests.adapters.oauth.peer import refresh
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
 from tests.demo.grants.signing import signing_key
-from tests.peers.keycloak import CLIENT, Keycloak, Realm
+from tests.peers.keycloak import Keycloak, Realm
 from tests.peers.keycloak_grants import (
     COMPUTE,
     JOB,
@@ -38,30 +35,16 @@ from tests.refresher.bench import NAMESPACE, until
 
 pytestmark = pytest.mark.tools("keycloak")
 
-TIMEOUT = 30.0  # seconds
 # Seconds that access tokens live where a test waits for renewals; one comes after half of that.
 LIFETIME = 6
 MINUTE = 60.0
 TENANTS_MAY = {"allowedParams": ["scope", "audience", "resource"]}
-Pair = tuple[str, str]
 Build = Callable[..., Rig]
 
 
 @pytest.fixture(scope="module")
 def realm(keycloak: Keycloak) -> Realm:
     return grants_realm(keycloak, "requests", 60)
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Iterator[Build]:
-    with contextlib.ExitStack() as rigs:
-
-        def build(realm: Realm, client: Client, **fields: Any) -> Rig:
-            rig = rigs.enter_context(Rig(tmp_path, realm.url, client, **fields))
-            rig.start()
-            return rig
-
-        yield build
 
 
 def ready(rig: Rig, *names: str) -> bool:
@@ -74,17 +57,6 @@ def until_renewed(rig: Rig, name: str, times: int = 2) -> None:
     assert rig.status(name) == "Ready"
 
 
-def exchange(
-    realm: Realm, subject: Sensitive, *params: Pair, client: Client = ROBOT
-) -> TokenResponse:
-    form = token_form(realm.issuer, GrantType.TOKEN_EXCHANGE, subject, params)
-    return TokenEndpoints().request(realm.issuer, client, form, TIMEOUT)
-
-
-def log_in(realm: Realm, scope: str = "openid") -> Sensitive:
-    return token_of(refresh(realm.issuer, realm.seed(client=ROBOT, scope=scope), ROBOT))
-
-
 def token_of(outcome: TokenResponse) -> Sensitive:
     assert isinstance(outcome, Success), outcome
     token = outcome.reply.access_token
@@ -92,61 +64,26 @@ def token_of(outcome: TokenResponse) -> Sensitive:
     return token
 
 
-def claims_of(outcome: TokenResponse) -> dict[str, Any]:
-    return claims_in(token_of(outcome))
-
-
-def test_a_client_gets_a_token_of_its_own_with_a_scope(realm: Realm) -> None:
-    outcome = own_token(realm.issuer, ROBOT, ("scope", COMPUTE))
-    assert isinstance(outcome, Success)
-    assert claims_of(outcome)["aud"] == COMPUTE
-    assert outcome.reply.refresh_token is None
-
-
-def test_an_unknown_scope_and_a_client_without_the_grant_are_refused(realm: Realm) -> None:
-    refused = own_token(realm.issuer, ROBOT, ("scope", "unknown"))
-    assert refused == Failure(FailureReason.INVALID_SCOPE)
-    for client in (CLIENT, replace(ROBOT, client_secret=Sensitive("x"))):
-        assert own_token(realm.issuer, client) == Failure(FailureReason.INVALID_CLIENT)
-
-
-def test_an_exchange_filters_audiences_which_may_repeat(realm: Realm) -> None:
-    login = log_in(realm, f"openid {STORAGE} {COMPUTE}")
-    both = ("scope", f"{STORAGE} {COMPUTE}")
-    for audiences in ([STORAGE], [COMPUTE], [STORAGE, COMPUTE]):
-        asked = [("audience", audience) for audience in audiences]
-        got = claims_of(exchange(realm, login, both, *asked))["aud"]
-        assert {got} if isinstance(got, str) else set(got) == set(audiences)
-
-
 @pytest.mark.parametrize(
-    ("params", "reason"),
+    ("param", "reason"),
     [
-        ([("audience", "nowhere")], FailureReason.INVALID_CLIENT),
-        ([("audience", COMPUTE)], FailureReason.INVALID_REQUEST),
-        ([("scope", "unknown")], FailureReason.INVALID_SCOPE),
+        (("audience", "nowhere"), FailureReason.INVALID_CLIENT),
+        (("audience", COMPUTE), FailureReason.INVALID_REQUEST),
+        (("scope", "unknown"), FailureReason.INVALID_SCOPE),
     ],
     ids=["audience that is no client", "audience without its scope", "scope"],
 )
 def test_what_an_exchange_cannot_have_is_refused(
-    realm: Realm, params: list[Pair], reason: FailureReason
+    realm: Realm, param: tuple[str, str], reason: FailureReason
 ) -> None:
-    assert exchange(realm, log_in(realm), *params) == Failure(reason)
-
-
-def test_a_dead_login_and_one_of_others_are_no_subject(keycloak: Keycloak) -> None:
-    realm = grants_realm(keycloak, "dead", 60)
-    login = log_in(realm)
-    others = token_of(refresh(realm.issuer, realm.seed(), CLIENT))
-    assert isinstance(exchange(realm, login), Success)
-    assert isinstance(exchange(realm, others), Failure)
-    keycloak.log_out("dead")
-    assert exchange(realm, login) == Failure(FailureReason.INVALID_REQUEST)
+    login = token_of(refresh(realm.issuer, realm.seed(client=ROBOT), ROBOT))
+    form = token_form(realm.issuer, GrantType.TOKEN_EXCHANGE, login, (param,))
+    assert TokenEndpoints().request(realm.issuer, ROBOT, form, 30.0) == Failure(reason)
 
 
 def test_a_client_signs_its_assertions(realm: Realm) -> None:
     issuer = replace(realm.issuer, client_auth="private_key_jwt")
-    assert claims_of(own_token(issuer, SIGNER))["azp"] == SIGNER.client_id
+    assert claims_in(token_of(own_token(issuer, SIGNER)))["azp"] == SIGNER.client_id
     stranger = replace(SIGNER, private_key=signing_key(kid="of nobody").private_pem)
     assert own_token(issuer, stranger) == Failure(FailureReason.INVALID_CLIENT)
 
@@ -180,6 +117,11 @@ def test_a_token_is_derived_from_a_login_and_follows_it(build: Build, keycloak: 
     until_renewed(rig, "hello")
     until(lambda: rig.grant("narrow").login_generation >= rig.grant("hello").generation - 1)
     assert rig.status("narrow") == "Ready"
+    keycloak.change_client("derived", ROBOT.client_id, attributes={TOKEN_EXCHANGE: "false"})
+    until(lambda: rig.status("narrow") != "Ready", "the exchange is switched off", MINUTE)
+    until_renewed(rig, "hello")
+    keycloak.change_client("derived", ROBOT.client_id, attributes={TOKEN_EXCHANGE: "true"})
+    until(lambda: ready(rig, "narrow"), "the exchange is switched on", MINUTE)
     keycloak.log_out("derived")
     until(lambda: rig.status("hello") == "NeedsReauth", "the session has ended", MINUTE)
     until(lambda: rig.status("narrow") == "WaitsForLogin", "so has what is derived", MINUTE)
@@ -202,21 +144,6 @@ def test_a_wider_token_is_refused_unless_the_operator_allows_it(
     rig.configure(entry | TENANTS_MAY | allowed)
     until(lambda: ready(rig, "wide"), "the operator allows it", MINUTE)
     assert rig.claims("wide")["aud"] == COMPUTE
-
-
-def test_an_exchange_that_is_switched_off_fails_and_the_login_does_not(
-    build: Build, keycloak: Keycloak
-) -> None:
-    realm = grants_realm(keycloak, "off", LIFETIME)
-    rig = build(realm, ROBOT, **TENANTS_MAY)
-    rig.apply("hello", realm.seed(client=ROBOT, scope=f"openid {STORAGE} {COMPUTE}"))
-    rig.apply_grant("narrow", "token-exchange", login="hello", audience=COMPUTE, scope=COMPUTE)
-    until(lambda: ready(rig, "hello", "narrow"))
-    keycloak.change_client("off", ROBOT.client_id, attributes={TOKEN_EXCHANGE: "false"})
-    until(lambda: rig.status("narrow") != "Ready", "the exchange is switched off", MINUTE)
-    until_renewed(rig, "hello")
-    keycloak.change_client("off", ROBOT.client_id, attributes={TOKEN_EXCHANGE: "true"})
-    until(lambda: ready(rig, "narrow"), "the exchange is switched on", MINUTE)
 
 
 @pytest.mark.tools(*PROGRAMS)

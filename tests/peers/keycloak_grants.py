@@ -55,16 +55,11 @@ def trust_cluster(keycloak: Keycloak, name: str, plane: ControlPlane) -> None:
 
     Keycloak fetches the cluster's discovery document and keys without credentials.
     """
-    if plane.try_kubectl("get", "clusterrolebinding", "discovery").returncode != 0:
-        role = "--clusterrole=system:service-account-issuer-discovery"
-        group = "--group=system:unauthenticated"
-        plane.kubectl("create", "clusterrolebinding", "discovery", role, group)
-    for kind, what, *flags in (
-        ("namespace", NAMESPACE),
-        ("serviceaccount", SERVICE_ACCOUNT, f"--namespace={NAMESPACE}"),
-    ):
-        if plane.try_kubectl("get", kind, what, *flags).returncode != 0:
-            plane.kubectl("create", kind, what, *flags)
+    role = "--clusterrole=system:service-account-issuer-discovery"
+    group = "--group=system:unauthenticated"
+    plane.kubectl("create", "clusterrolebinding", "discovery", role, group)
+    plane.kubectl("create", "namespace", NAMESPACE)
+    plane.kubectl("create", "serviceaccount", SERVICE_ACCOUNT, f"--namespace={NAMESPACE}")
     provider = {
         "alias": "kubernetes",
         "providerId": "kubernetes",

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.core.annotations import STATUS
 from csidriver.core.sensitive import Sensitive
 from tests.browser import PROGRAMS as BROWSER
 from tests.browser import Browser
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
-from tests.cluster.login_bench import ADDRESS, CODE, COMPLETE, LoginBench, end_of
+from tests.cluster.login_bench import ADDRESS, CODE, LoginBench, end_of
 from tests.peers.keycloak import CLIENT, PUBLIC, Keycloak
 from tests.peers.login_pages import KEYCLOAK
-from tests.refresher.bench import until
 
 pytestmark = pytest.mark.tools(*PROGRAMS, *BROWSER, "keycloak")
 NS = "heidi"
@@ -74,26 +72,3 @@ def test_a_login_in_the_browser_ends_in_a_secret_that_rotates(
         browser.wait_for("You can close this page")
         assert f"{name} is Ready" in end_of(login)
     bench.assert_it_is_ready_and_rotates(name)
-
-
-def test_a_login_that_is_denied_ends_without_a_secret(bench: LoginBench, browser: Browser) -> None:
-    with bench.login("never", "--device") as login:
-        KEYCLOAK.decide_device(browser, login.find(COMPLETE), allow=False)
-        assert "error: the login was denied" in end_of(login, 1)
-    assert "never" not in bench.secrets()
-
-
-def test_after_the_end_of_a_session_a_login_mends_the_secret(
-    bench: LoginBench, browser: Browser, keycloak: Keycloak
-) -> None:
-    with bench.login("mended") as login:
-        KEYCLOAK.decide_device(browser, login.find(COMPLETE))
-        end_of(login)
-    keycloak.withdraw_consents("login")
-    bench.user.make_due("mended")
-    until(lambda: bench.user.source("mended").annotations[STATUS] == "NeedsReauth")
-    browser.forget()
-    with bench.login("mended") as login:
-        KEYCLOAK.decide_device(browser, login.find(COMPLETE))
-        assert "mended is Ready" in end_of(login)
-    bench.assert_it_is_ready_and_rotates("mended")

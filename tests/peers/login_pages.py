@@ -80,4 +80,3 @@ KEYCLOAK = Pages(
     password="#password",
     sign_in="#kc-login[name=login]",
 )
-DEMO = Pages(allow="#allow", deny="#deny", done="Allowed", denied="Denied", code="#user_code")

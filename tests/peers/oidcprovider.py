@@ -22,15 +22,11 @@ SHORT = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A client, the one method by which it may authenticate, and seconds of life.
-
-    `lifetime` is that of its access tokens, `code_lifetime` that of its device codes.
-    """
+    """A client, the one method by which it may authenticate, and seconds of its access tokens."""
 
     client: Client
     auth: str = "client_secret_basic"
     lifetime: float = 3600.0
-    code_lifetime: float = 600.0
     # Further metadata: what a client that uses other grants, or has a key, must be registered with.
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -40,7 +36,6 @@ class Registered:
             "client_id": self.client.client_id,
             "token_endpoint_auth_method": self.auth,
             "lifetime": self.lifetime,
-            "code_lifetime": self.code_lifetime,
         }
         secret = self.client.client_secret
         return said | ({"client_secret": secret.reveal()} if secret else {}) | dict(self.more)

@@ -31,7 +31,7 @@ ENCODED = Client("en:coded +", ODD)
 ROBOT = Client("robot", Sensitive("secret of robot"))
 KEY = signing_key()
 SIGNER = Client("signer", Sensitive(""), KEY.private_pem)
-STORAGE, OTHER_STORAGE = "https://storage.example/a", "https://storage.example/b"
+STORAGE = "https://storage.example/a"
 GRANTS = {"grant_types": ["client_credentials", "authorization_code", "refresh_token"]}
 CLIENTS = (
     Registered(LASTING),
@@ -170,13 +170,6 @@ def test_the_server_believes_an_assertion(peer: OidcProvider, audience: str) -> 
     assert isinstance(own_token(issuer, SIGNER), Success)
     stranger = Client("signer", Sensitive(""), signing_key(kid="of nobody").private_pem)
     assert own_token(issuer, stranger) == Failure(FailureReason.INVALID_CLIENT)
-
-
-def test_the_server_refuses_what_a_client_may_not_have(peer: OidcProvider) -> None:
-    issuer = Issuer("peer", issuer=peer.issuer, internal=True)
-    several = [("resource", STORAGE), ("resource", OTHER_STORAGE)]
-    assert own_token(issuer, ROBOT, *several) == Failure(FailureReason.INVALID_SCOPE)
-    assert own_token(issuer, LASTING) == Failure(FailureReason.INVALID_REQUEST)
 
 
 def test_tokens_for_a_resource_are_renewed(build: Build, peer: OidcProvider) -> None:

@@ -42,7 +42,7 @@ const provider = new Provider(issuer, {
   },
   clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'],
   cookies: { keys: ['only for tests'] },
-  extraClientMetadata: { properties: ['lifetime', 'code_lifetime'] },
+  extraClientMetadata: { properties: ['lifetime'] },
   features: {
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
@@ -64,7 +64,7 @@ const provider = new Provider(issuer, {
   ttl: {
     AccessToken: (ctx, token, client) => client.lifetime ?? HOUR,
     ClientCredentials: (ctx, token, client) => client.lifetime ?? HOUR,
-    DeviceCode: (ctx, token, client) => client.code_lifetime ?? HOUR,
+    DeviceCode: HOUR,
     Grant: 24 * HOUR,
     IdToken: HOUR,
     RefreshToken: 24 * HOUR,
