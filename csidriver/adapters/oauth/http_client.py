@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 import requests
 import urllib3
@@ -135,7 +136,14 @@ class HttpClient:
 def _prepare(request: HttpRequest, request_id: str) -> requests.PreparedRequest:
     # Not through a Session: it would look for credentials and prepare to follow redirects.
     headers = {**_HEADERS, "X-Request-ID": request_id, **request.headers}
-    return requests.Request(request.method, request.url, headers, data=request.form).prepare()
+    body = None
+    if request.form is not None:
+        # Of pairs requests would first ask what protocols they have.
+        body = urlencode(request.form)
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+    prepared = requests.PreparedRequest()
+    prepared.prepare(request.method, request.url, headers, data=body)
+    return prepared
 
 
 def send_request(
