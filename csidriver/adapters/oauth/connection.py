@@ -1,10 +1,11 @@
 """A connection that is aborted at a deadline, and knows whether bytes can have been sent.
 
-The deadline is a timer, because a server that sends single bytes would extend per-read timeouts
-for ever.
+A thread watches the deadlines, because a server that sends single bytes would extend per-read
+timeouts for ever.
 """
 
 import contextlib
+import math
 import socket
 import ssl
 import sys
@@ -33,10 +34,9 @@ class AbortableConnection:
         self.is_aborted = False
         self.is_open = False
         self.pending: Callable[[], int] = int
-        self._deadline = self._last_deadline = 0.0
+        self.deadline = self._last_deadline = 0.0
         self._sent: threading.Event | None = None
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
         self._socket: socket.socket | None = None
 
     @contextlib.contextmanager
@@ -47,15 +47,14 @@ class AbortableConnection:
 
         `connect_deadline` is for the connection and its TLS, `deadline` for all.
         """
-        self._deadline, self._last_deadline, self._sent = connect_deadline, deadline, sent
-        self._start_timer()
+        self.deadline, self._last_deadline, self._sent = connect_deadline, deadline, sent
+        _WATCHDOG.watch(self)
         try:
             if self.is_established:
                 self.mark_established()
             yield
         finally:
-            with self._lock:
-                self._stop_timer()
+            _WATCHDOG.forget(self)
 
     def attach(self, connected: socket.socket) -> None:
         """Remember the socket, so that the deadline ends the TLS handshake too."""
@@ -70,8 +69,7 @@ class AbortableConnection:
         with self._lock:
             self._raise_if_aborted()
             self.is_established = self.is_open = True
-            # Of this the timer learns when it ends: another one would be another thread.
-            self._deadline = self._last_deadline
+            self.deadline = self._last_deadline
             if self._sent is not None:
                 self._sent.set()
 
@@ -92,28 +90,52 @@ class AbortableConnection:
         if self.is_aborted:
             raise TimeoutError("the deadline has passed")
 
-    def _on_timer(self, timer: threading.Timer) -> None:
+    def abort_if_late(self) -> bool:
+        """Abort the socket if the deadline has passed; return True then."""
         with self._lock:
-            if timer is not self._timer:
-                return  # of a request that has ended meanwhile
-            if time.monotonic() < self._deadline:
-                self._start_timer()
-                return
+            if time.monotonic() < self.deadline:
+                return False
             self.is_aborted = True
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
+            return True
 
-    def _start_timer(self) -> None:
-        timer = threading.Timer(self._deadline - time.monotonic(), lambda: self._on_timer(timer))
-        timer.daemon = True
-        self._timer = timer
-        timer.start()
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+class _Watchdog:
+    """Aborts connections at their deadlines, in one thread: one for each would cost more CPU."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: set[AbortableConnection] = set()
+        self._wakes_at = math.inf
+        self._thread: threading.Thread | None = None
+
+    def watch(self, connection: AbortableConnection) -> None:
+        with self._changed:
+            self._watched.add(connection)
+            if connection.deadline < self._wakes_at:
+                self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+
+    def forget(self, connection: AbortableConnection) -> None:
+        """Never abort a connection from now on."""
+        with self._changed:
+            self._watched.discard(connection)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                self._watched = {each for each in self._watched if not each.abort_if_late()}
+                # A deadline only moves to a later instant.
+                self._wakes_at = min((each.deadline for each in self._watched), default=math.inf)
+                pause = self._wakes_at - time.monotonic()
+                self._changed.wait(min(max(pause, 0.0), threading.TIMEOUT_MAX))
+
+
+_WATCHDOG = _Watchdog()
 
 
 class _Connection(HTTPConnection):
@@ -164,7 +186,7 @@ class AbortableAdapter(HTTPAdapter):
     """Makes one connection, with a TLS context (None for plain HTTP); never retries."""
 
     def __init__(self, abortable: AbortableConnection, context: ssl.SSLContext | None) -> None:
-        super().__init__()
+        super().__init__(pool_connections=1, pool_maxsize=1)
         self._abortable = abortable
         self._context = context
 

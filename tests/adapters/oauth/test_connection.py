@@ -110,23 +110,19 @@ def test_a_name_that_is_resolved_too_late_is_sent_nothing(monkeypatch: pytest.Mo
     assert RT.reveal() not in "".join(peer.requests)
 
 
-def test_a_request_has_one_timer_unless_it_takes_longer_than_connecting_may() -> None:
-    now = time.monotonic()
-    connection = AbortableConnection()
-    with connection.carry(now + FOR_EVER, now + 2 * FOR_EVER):
-        timer = connection._timer
+def test_the_time_to_connect_and_that_of_a_request_that_has_ended_end_no_other_request() -> None:
+    connection, now = AbortableConnection(), time.monotonic()
+    with connection.carry(now + BRIEF, now + BRIEF):
         connection.mark_established()
-        assert connection._timer is timer
-        assert timer is not None
-        timer.function()  # as if the time to connect had passed
-        assert connection._timer is not timer
+    with connection.carry(now + BRIEF, now + FOR_EVER):
+        threading.Event().wait(2 * BRIEF)
         assert not connection.is_aborted
 
 
-def test_the_deadline_of_a_request_that_has_ended_does_not_end_the_next_one() -> None:
-    connection, deadline = AbortableConnection(), time.monotonic() + FOR_EVER
-    with connection.carry(deadline, deadline):
-        timer = connection._timer
-    assert timer is not None
-    timer.function()  # as if it had passed just before it was stopped
-    assert not connection.is_aborted
+def test_a_nearer_deadline_is_met_beside_a_farther_one() -> None:
+    far, near, now = AbortableConnection(), AbortableConnection(), time.monotonic()
+    with far.carry(now + FOR_EVER, now + FOR_EVER), near.carry(now + BRIEF, now + BRIEF):
+        while not near.is_aborted:
+            assert time.monotonic() < now + LATE
+            threading.Event().wait(0.01)
+        assert not far.is_aborted
