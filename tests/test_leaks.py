@@ -58,7 +58,7 @@ def companions(root: Path) -> str:
     return "\n".join(texts)
 
 
-def test_the_refresher_shows_no_secret(tmp_path: Path, logs: LogCollector) -> None:  # noqa: PLR0915 - one story
+def test_the_refresher_shows_no_secret(tmp_path: Path, logs: LogCollector) -> None:
     kinds = ("rt", "at", "description", "id_token", "malformed", "last_applied", "issuer")
     planted = {kind: planted_secret(kind) for kind in kinds}
     policy = Policy(lifetime=3600.0, extra={"id_token": planted["id_token"]})

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Self
 
 import grpc
@@ -56,9 +56,7 @@ class FakeCertificates:
 class NodeClient:
     """A node plugin's side of one stream. `status` is how it ended."""
 
-    def __init__(
-        self, port: int, authority: str, token: str, host: str = "127.0.0.1", **metadata: str
-    ) -> None:
+    def __init__(self, port: int, authority: str, token: str, host: str = "127.0.0.1") -> None:
         # One for each subscription of each of the `messages`.
         self.updates: list[broker_pb2.Update] = []
         self.messages = 0
@@ -71,7 +69,7 @@ class NodeClient:
         self.channel = grpc.secure_channel(host_and_port((host, port)), credentials, options)
         sent = [("authorization", f"Bearer {token}")] if token else []
         self._call = broker_pb2_grpc.BrokerStub(self.channel).Subscribe(
-            iter(self._requests.get, None), metadata=[*sent, *metadata.items()]
+            iter(self._requests.get, None), metadata=sent
         )
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
@@ -113,12 +111,10 @@ class NodeClient:
         self._requests.put(None)
 
     def wait_for(self, true: Callable[[broker_pb2.Update], object]) -> broker_pb2.Update:
-
-        def found() -> broker_pb2.Update | None:
-            return next((update for update in self.updates if true(update)), None)
-
         with self._changed:
-            result = self._changed.wait_for(found, PATIENCE)
+            result = self._changed.wait_for(
+                lambda: next(filter(true, self.updates), None), PATIENCE
+            )
         assert result is not None, (self.updates, self.status, self.details)
         return result
 
@@ -190,12 +186,10 @@ class RunningBroker:
         self._thread.join()
 
     @contextmanager
-    def node(self, who: str = "of-a", **metadata: str) -> Iterator[NodeClient]:
+    def node(self, who: str = "of-a") -> Iterator[NodeClient]:
         self.until(lambda: self.server.port)
-        with ExitStack() as stack:
-            authority = self.certificates.authority
-            client = NodeClient(self.server.port, authority, who, **metadata)
-            yield stack.enter_context(client)
+        with NodeClient(self.server.port, self.certificates.authority, who) as client:
+            yield client
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"oauth2_csi_broker_{name}", labels)

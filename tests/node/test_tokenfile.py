@@ -56,9 +56,9 @@ while time.monotonic() < end:
 print(reads, torn, apart)
 """
 A, B = b"a" * 1200, b"b" * 6000
-# Whether the others get going at all differs from batch to batch: of threads one in ten sees
-# nothing, and on a busy machine processes get a part of their time only.
-BATCHES = 8
+BATCHES = (
+    8  # of threads one in ten sees nothing; on a busy machine processes run a part of the time
+)
 # A kernel before 6.13 counts time in ticks of up to 10 ms.
 TICK = 10_000_000
 
@@ -70,21 +70,12 @@ _ask.argtypes = (ctypes.c_int, ctypes.c_int)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    yield from mounted(tmp_path, 1 << 20)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A tmpfs of four pages."""
-    yield from mounted(tmp_path, 4 * PAGE)
-
-
-def mounted(where: Path, size: int) -> Iterator[Path]:
-    Mounts().mount_tmpfs(where, size=size, inodes=100)
+    """A tmpfs of eight pages."""
+    Mounts().mount_tmpfs(tmp_path, size=8 * PAGE, inodes=100)
     try:
-        yield where
+        yield tmp_path
     finally:
-        Mounts().unmount(where)
+        Mounts().unmount(tmp_path)
 
 
 @pytest.fixture
@@ -127,15 +118,6 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
         os.close(fd)
 
 
-@contextlib.contextmanager
-def read_leased(path: Path) -> Iterator[None]:
-    """A reader that holds a lease of its own, and is in no hurry to give it up."""
-    with opened(path) as fd:
-        fcntl.fcntl(fd, fcntl.F_SETSIG, 23)  # SIGURG; the default would end the test
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        yield
-
-
 def test_a_rewrite_makes_the_calls_of_its_picture(file: Path) -> None:
     picture = (Path(__file__).parents[2] / "docs/pictures/rewrite.svg").read_text(encoding="utf-8")
     shown = re.findall(r'class="step">(\w+)<', picture)
@@ -154,24 +136,19 @@ def promptly(call: Callable[[], object]) -> object:
     return result
 
 
-def test_create_gives_exact_bytes_and_mode_whatever_the_umask(folder: Path) -> None:
-    before = os.umask(0o077)
+def test_create_gives_exact_bytes_and_mode_whatever_the_umask_and_never_replaces_a_file(
+    folder: Path,
+) -> None:
+    file, before = folder / "token", os.umask(0o077)
     try:
-        tokenfile.create(folder / "token", b"a\x00b\n", uid=0, gid=0, mode=0o440)
+        tokenfile.create(file, b"a\x00b\n", uid=0, gid=0, mode=0o440)
     finally:
         os.umask(before)
-    assert (folder / "token").read_bytes() == b"a\x00b\n"
-    assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o440
-    assert names(folder) == ["token"]
-
-
-def test_create_never_replaces_a_file(file: Path) -> None:
-    inode = file.stat().st_ino
     with pytest.raises(TokenFileFailed):
-        tokenfile.create(file, LONGER, uid=0, gid=0, mode=0o440)
-    assert file.read_bytes() == OLD
-    assert (file.stat().st_ino, stat.S_IMODE(file.stat().st_mode)) == (inode, 0o400)
-    assert names(file.parent) == ["token"]
+        tokenfile.create(file, LONGER, uid=0, gid=0, mode=0o400)
+    assert file.read_bytes() == b"a\x00b\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o440
+    assert names(folder) == ["token"]
 
 
 def test_create_goes_on_after_a_crash_in_the_middle(folder: Path) -> None:
@@ -180,17 +157,17 @@ def test_create_goes_on_after_a_crash_in_the_middle(folder: Path) -> None:
     assert names(folder) == ["token"]
 
 
-def test_create_that_does_not_fit_leaves_nothing(tiny: Path) -> None:
+def test_create_that_does_not_fit_leaves_nothing(folder: Path) -> None:
     with pytest.raises(StorageFull):
-        made(tiny / "token", b"x" * (5 * PAGE))
-    assert names(tiny) == []
-    fill(tiny)
+        made(folder / "token", b"x" * (9 * PAGE))
+    assert names(folder) == []
+    fill(folder)
     with pytest.raises(StorageFull):
-        made(tiny / "token")
-    assert names(tiny) == ["filler"]
+        made(folder / "token")
+    assert names(folder) == ["filler"]
 
 
-@pytest.mark.parametrize("content", [LONGER, SHORTER, b"o" * 1199 + b"x", b""])
+@pytest.mark.parametrize("content", [LONGER, SHORTER, b""])
 def test_rewrite_replaces_the_content_and_keeps_the_file(file: Path, content: bytes) -> None:
     before = file.stat()
     with opened(file, os.O_PATH) as beside:  # who only looks does not matter
@@ -198,11 +175,7 @@ def test_rewrite_replaces_the_content_and_keeps_the_file(file: Path, content: by
         assert os.fstat(beside).st_size == len(content)
     after = file.stat()
     assert promptly(file.read_bytes) == content, "the lease is given back"
-    assert (after.st_ino, after.st_mode, after.st_uid) == (
-        before.st_ino,
-        before.st_mode,
-        before.st_uid,
-    )
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
 
 
 def test_rewrite_with_equal_bytes_touches_nothing(file: Path) -> None:
@@ -232,10 +205,10 @@ def test_rewrite_without_a_lease_ignores_readers(file: Path, content: bytes) -> 
 @pytest.mark.parametrize("leased", [True, False])
 @pytest.mark.parametrize("old", [OLD, LONGER])
 def test_rewrite_on_a_full_file_system_leaves_the_old_content_whole(
-    tiny: Path, old: bytes, *, leased: bool
+    folder: Path, old: bytes, *, leased: bool
 ) -> None:
-    file = made(tiny / "token", old)
-    fill(tiny)
+    file = made(folder / "token", old)
+    fill(folder)
     before = aged(file)
     with pytest.raises(StorageFull):
         tokenfile.rewrite(file, b"n" * (3 * PAGE), leased=leased)
@@ -244,12 +217,6 @@ def test_rewrite_on_a_full_file_system_leaves_the_old_content_whole(
     for content in (FITTING, SHORTER):
         assert tokenfile.rewrite(file, content, leased=leased) is not RewriteResult.BUSY
         assert file.read_bytes() == content
-
-
-def test_a_rewrite_that_shrinks_gives_the_room_back(tiny: Path) -> None:
-    file = made(tiny / "token", b"x" * (3 * PAGE))
-    tokenfile.rewrite(file, SHORTER)
-    made(tiny / "other", b"y" * (3 * PAGE))
 
 
 @pytest.mark.parametrize("leased", [True, False])
@@ -264,13 +231,13 @@ def test_no_symlink_is_followed(folder: Path, file: Path, *, leased: bool) -> No
     assert file.read_bytes() == OLD
 
 
-@pytest.mark.parametrize("leased", [True, False])
-def test_a_readers_own_lease_does_not_block_a_rewrite_nor_erase(
-    file: Path, *, leased: bool
-) -> None:
-    with read_leased(file):
-        outcome = promptly(lambda: tokenfile.rewrite(file, LONGER, leased=leased))
-        assert outcome is RewriteResult.BUSY
+def test_a_readers_own_lease_does_not_block_a_rewrite_nor_erase(file: Path) -> None:
+    with opened(file) as fd:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, 23)  # SIGURG; the default would end the test
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        for leased in (True, False):
+            outcome = promptly(lambda leased=leased: tokenfile.rewrite(file, LONGER, leased=leased))
+            assert outcome is RewriteResult.BUSY
         promptly(lambda: tokenfile.erase(file))
     assert not file.exists()
 
@@ -332,18 +299,9 @@ def truncate_and_write(file: Path, content: bytes) -> None:
         os.write(fd, content)
 
 
-def write_and_truncate(file: Path, content: bytes) -> None:
-    with opened(file, os.O_WRONLY) as fd:
-        os.pwrite(fd, content, 0)
-        os.ftruncate(fd, len(content))
-
-
-@pytest.mark.parametrize("write", [truncate_and_write, write_and_truncate])
-def test_the_hammer_finds_torn_reads_of_plain_writing(
-    file: Path, write: Callable[[Path, bytes], None]
-) -> None:
+def test_the_hammer_finds_torn_reads_of_plain_writing(file: Path) -> None:
     tokenfile.rewrite(file, A)
-    assert any(hammer(file, partial(write, file), 1)[1] for _ in range(BATCHES))
+    assert any(hammer(file, partial(truncate_and_write, file), 1)[1] for _ in range(BATCHES))
 
 
 def test_the_hammer_finds_no_torn_reads_of_rewrite(file: Path) -> None:
@@ -378,19 +336,17 @@ def leases_seen(fd: int, write: Callable[[int, bytes], object], rounds: int) -> 
         return seen
 
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            watchers = [pool.submit(watch) for _ in range(4)]
-            try:
-                ready.wait(10)
-                for turn in range(rounds):
-                    write(fd, (A, B)[turn % 2])
-            finally:
-                stop.set()
-            return sum(watcher.result() for watcher in watchers)
-    finally:
-        sys.setswitchinterval(before)
+    with ThreadPoolExecutor(4) as pool:
+        watchers = [pool.submit(watch) for _ in range(4)]
+        try:
+            sys.setswitchinterval(1e-6)
+            ready.wait(10)
+            for turn in range(rounds):
+                write(fd, (A, B)[turn % 2])
+        finally:
+            stop.set()
+            sys.setswitchinterval(before)
+        return sum(watcher.result() for watcher in watchers)
 
 
 def write_with_statements(fd: int, content: bytes) -> None:
