@@ -236,8 +236,8 @@ def test_a_readers_own_lease_does_not_block_a_rewrite_nor_erase(file: Path) -> N
         fcntl.fcntl(fd, fcntl.F_SETSIG, 23)  # SIGURG; the default would end the test
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         for leased in (True, False):
-            outcome = promptly(lambda leased=leased: tokenfile.rewrite(file, LONGER, leased=leased))
-            assert outcome is RewriteResult.BUSY
+            rewrite = partial(tokenfile.rewrite, file, LONGER, leased=leased)
+            assert promptly(rewrite) is RewriteResult.BUSY
         promptly(lambda: tokenfile.erase(file))
     assert not file.exists()
 
