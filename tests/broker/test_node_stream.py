@@ -17,12 +17,7 @@ from csidriver.core.broker.denial import Denied
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.sensitive import Sensitive
 from tests.broker.conftest import DB, WEB
-from tests.broker.fakes import (
-    ACCOUNT,
-    NEEDLE,
-    FakeCluster,
-    companion,
-)
+from tests.broker.fakes import ACCOUNT, NEEDLE, FakeCluster, companion
 from tests.broker.running import RunningBroker
 from tests.leak_detection import LogCollector
 

@@ -8,15 +8,7 @@ import pytest
 from csidriver.http_server.connections import Connection, ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
 from tests.refresher.bench import until
-from tests.webhook.served import (
-    GOOD,
-    HEAD,
-    KIND,
-    PATIENCE,
-    Held,
-    is_closed,
-    serving,
-)
+from tests.webhook.served import GOOD, HEAD, KIND, PATIENCE, Held, is_closed, serving
 
 
 def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:

@@ -247,10 +247,6 @@ class Node:
             self.store_root.rename(self.root / "away")
         self.store_root.write_bytes(b"no folder")
 
-    def repair_store(self) -> None:
-        self.store_root.unlink()
-        (self.root / "away").rename(self.store_root)
-
     def mounts_at(self, path: Path | None = None) -> list[Mount]:
         wanted = str(self.target() if path is None else path)
         return [mount for mount in self.mounts.table() if mount.target == wanted]

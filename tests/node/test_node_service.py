@@ -11,15 +11,7 @@ from csidriver._proto import csi_pb2
 from csidriver.core import names as core_names
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
-from tests.node.plugin import (
-    NAMESPACE,
-    Node,
-    companion,
-    follow_threads,
-    names,
-    refused,
-    token,
-)
+from tests.node.plugin import NAMESPACE, Node, companion, follow_threads, names, refused, token
 
 pytestmark = pytest.mark.mounts
 
@@ -61,19 +53,14 @@ def mount(**values: Any) -> Mutation:
 PLACES: dict[str, tuple[Mutation, str]] = {
     "no volume id": (field("volume_id", ""), "volume_id"),
     "volume id of 1 MiB": (field("volume_id", "v" * MEBIBYTE), "volume_id"),
-    "volume id with an escape sequence": (field("volume_id", "\x1b[2J"), "volume_id"),
     "no target": (field("target_path", ""), "target_path"),
     "target beside": (target("<pods>-2/mount"), "target_path"),
     "target climbs and returns": (target("<volumes>/../kubernetes.io~csi/v1/mount"), "target_path"),
-    "target with a double slash": (target("<volumes>//v1/mount"), "target_path"),
     "target with a NUL": (target("<volumes>/v1\0/mount"), "target_path"),
-    "target of 1 MiB": (target("<volumes>/" + "v" * MEBIBYTE), "target_path"),
     "target through a symlink": (target("<volumes>/linked/mount"), "target_path"),
     "target is a symlink": (target("<volumes>/swapped/mount"), "target_path"),
     "target inside a volume": (target("<volumes>/v1/mount/mount"), "target_path"),
     "target of no pod": (target("<pods>/volumes/kubernetes.io~csi/v1/mount"), "target_path"),
-    "target of no volume": (target(f"<volumes>/{'v' * 64}/mount"), "target_path"),
-    "target with a line feed": (target("<volumes>/v\n1/mount"), "\\n"),
     "target that is shown backwards": (target(f"<volumes>/{BIDI}/mount"), "\\u202e"),
 }
 
@@ -90,15 +77,12 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     "writable": (field("readonly", False), "readOnly"),
     "secrets": (lambda r: r.secrets.update({SECRET: SECRET}), "nodePublishSecretRef"),
     "not ephemeral": (context(core_names.EPHEMERAL, "True"), "ephemeral"),
-    "no pod name": (context(core_names.POD_NAME, None), core_names.POD_NAME),
-    "empty pod namespace": (context(core_names.POD_NAMESPACE, ""), core_names.POD_NAMESPACE),
     "namespace that climbs": (context(core_names.POD_NAMESPACE, "alice/../bob"), "namespace"),
     "pod name that forges a line": (context(core_names.POD_NAME, "pod-1\nerror: x"), "pod.name"),
     "pod uid of another pod": (context(core_names.POD_UID, "uid-2"), "uid-2"),
     "target that kubelet has not prepared": (target("<volumes>/v7/mount"), "must create it first"),
     "owner of a million digits": (context("owner", "9" * 1_000_000), "owner"),
     "fsGroup by name": (mount(volume_mount_group="users"), "fsGroup"),
-    "key of 1 MiB": (context("\u4e2d" * (MEBIBYTE // 3), "x"), "unknown"),
 }
 
 
@@ -194,22 +178,15 @@ def test_a_request_above_4_mib_is_refused_with_its_size(shared_node: Node) -> No
 
 
 def test_keys_that_only_look_like_those_of_kubelet_change_nothing(node: Node) -> None:
-    forged = {
-        f"{core_names.KUBELET_PREFIX}{key}": value
-        for key, value in {
-            "secretName": "other",
-            "mode": "0777",
-            "fileName": "../x",
-            "serviceAccount.tokens": f'{{"": {{"token": "{SECRET}"}}}}',
-            "\n": "\0",
-            "x" * 1000: "x" * MEBIBYTE,
-        }.items()
-    }
+    tokens = f"{core_names.KUBELET_PREFIX}serviceAccount.tokens"
+    lookalikes = {"secretName": "other", "mode": "0777", "fileName": "../x", "\n": "\0"}
+    forged = {f"{core_names.KUBELET_PREFIX}{key}": value for key, value in lookalikes.items()}
+    forged[tokens] = f'{{"": {{"token": "{SECRET}"}}}}'
     node.write_token("at-1")
     node.publish(node.request(attributes=forged))
     record = (node.folder() / "volume.json").read_text(encoding="utf-8")
     # Kubelet's token of the service account differs in each call.
-    forged[f"{core_names.KUBELET_PREFIX}serviceAccount.tokens"] = "another"
+    forged[tokens] = "another"
     node.publish(node.request(attributes=forged))
     assert names(node.target()) == ["token"]
     assert node.file().stat().st_mode & 0o777 == 0o400
@@ -217,10 +194,10 @@ def test_keys_that_only_look_like_those_of_kubelet_change_nothing(node: Node) ->
     assert SECRET not in record
 
 
-@pytest.mark.parametrize("message", ["\x1b[2J\nall is well", BIDI, "\U000e0001%" * 50_000])
 def test_a_hostile_reason_of_the_authorization_server_is_told_tamely(
-    node: Node, caplog: pytest.LogCaptureFixture, message: str
+    node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
+    message = f"\x1b[2J\nall is well{BIDI}" + "\U000e0001%" * 50_000
     node.write_companion(companion(None, status=Status.NEEDS_REAUTH, message=message))
     code, text = node.refused(node.request())
     assert_tame(code, text, Code.FAILED_PRECONDITION)

@@ -94,13 +94,6 @@ def running() -> Iterator[Running]:
     assert not thread.is_alive()
 
 
-def test_a_busy_file_is_tried_until_it_is_free(running: Running) -> None:
-    file = running.files["v1"] = File(RewriteResult.BUSY, RewriteResult.BUSY, RewriteResult.LEASED)
-    running.rotation.request(["v1"])
-    eventually(lambda: running.count("leased") == 1, "the rewrite")
-    assert file.leased == [True, True, True]
-
-
 def test_a_busy_file_is_written_without_a_lease_when_patience_ends(running: Running) -> None:
     busy = running.files["busy"] = File(RewriteResult.BUSY, remaining=1.0)
     running.files["free"] = File(RewriteResult.LEASED)

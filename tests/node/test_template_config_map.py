@@ -1,13 +1,7 @@
 import grpc
 import pytest
 
-from tests.node.plugin import (
-    NAMESPACE,
-    Node,
-    eventually,
-    give_template,
-    outcome,
-)
+from tests.node.plugin import NAMESPACE, Node, eventually, give_template, outcome
 
 pytestmark = pytest.mark.mounts
 

@@ -1,13 +1,7 @@
 import grpc
 import pytest
 
-from tests.node.plugin import (
-    Node,
-    eventually,
-    outcome,
-    refused,
-    waiting_publish,
-)
+from tests.node.plugin import Node, eventually, outcome, refused, waiting_publish
 
 pytestmark = pytest.mark.mounts
 

@@ -9,7 +9,6 @@ from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
 from csidriver.node.companions import broker_client
-from csidriver.node.companions.broker_client import ClientPauses
 from tests.broker.conftest import DB, WEB
 from tests.broker.fakes import HELLO, FakeCluster, companion
 from tests.broker.running import RunningBroker
@@ -115,14 +114,6 @@ def test_an_outage_of_the_api_server_is_waited_out(
     assert not any(isinstance(state, StoreUnavailable) for state in running.states)
 
 
-def test_it_stops_at_once_in_the_middle_of_a_pause(tmp_path: Path) -> None:
-    node = ClientNode(tmp_path, pauses=ClientPauses(alone=(60.0, 60.0)))
-    _, states = node.follow(WEB, "hello-token")
-    with node:
-        states.until(lambda s: isinstance(s, StoreUnavailable))
-    assert not any(thread.is_alive() for thread in node.client._threads)
-
-
 def test_another_pods_refusal_takes_no_token_away(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
@@ -137,20 +128,6 @@ def test_another_pods_refusal_takes_no_token_away(
     cluster.write(companion(3))
     states.generation(3)
     end()
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
-
-
-def test_what_a_publish_reads_ends_with_its_answer(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    eventually(lambda: connected(brokers) == [1, 1])
-    with pytest.raises(StoreRefused, match="not_in_pod"):
-        node.client.get_config_map(WEB, "other")
-    assert node.client.get_config_map(WEB, "page") is None
-    cluster.down = True
-    with pytest.raises(StoreUnavailable):
-        node.client.get_config_map(WEB, "page")
-    assert node.client._subscriptions == {}
     eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
 
 
@@ -194,18 +171,6 @@ def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(
     assert owner(WEB, HELLO.name) == ""
     cluster.down = True
     assert owner(WEB, HELLO.name) is None
-
-
-def test_pods_of_other_secrets_are_not_mistaken_for_the_one_that_asks(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    pod = cluster.add_pod(PodRef("alice", "new", "u-9"), "node-a", "hello-token", "other")
-    cluster.write(companion(2, namespace_uid="n-1"))
-    catch_up(brokers)
-    for each, secret in ((pod, "hello-token"), (pod, "other"), (WEB, "hello-token")):
-        node.follow(each, secret)
-    assert node.client.get_namespace_uid(pod, "hello-token") == "n-1"
-    assert node.client.get_namespace_uid(pod, "other") == ""
 
 
 def test_pods_that_waited_for_a_companion_together_all_know_its_owner_when_one_hears_of_it(
