@@ -1,4 +1,4 @@
-"""Random SIGKILLs while volumes come and go and tokens change: in the end all is as it should be."""
+"""Random SIGKILLs while volumes come and go and tokens change; in the end all is right."""
 
 import random
 import threading
