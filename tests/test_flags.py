@@ -6,12 +6,9 @@ import pytest
 from csidriver import flags, server_flags
 from csidriver.config import (
     CleanupSettings,
-    CommonSettings,
     LeaseTimings,
     NodeLimits,
-    RefresherSettings,
 )
-from csidriver.core import names
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]
@@ -27,31 +24,11 @@ def parsed(*arguments: str, environment: dict[str, str] | None = None) -> argpar
     return parser.parse_args([*STORE, *ISSUERS, *arguments])
 
 
-def test_defaults_of_every_role() -> None:
-    assert flags.common_settings(parsed()) == CommonSettings(
-        store=Path("/store"),
-        kubeconfig=None,
-        listen=("::", 9808),
-        health_listen=("::", 9818),
-        log_level="info",
-        log_format="json",
-        driver_namespace=names.DRIVER_NAMESPACE,
-        tokens_namespace=names.TOKENS_NAMESPACE,
-    )
+def test_a_node_has_the_limits_of_the_documents_unless_told_otherwise() -> None:
     node = flags.node_settings(parsed())
     assert (node.node_id, node.kubelet_dir) == ("worker-1", Path("/var/lib/kubelet"))
-    assert (node.publish_wait, node.size, node.inodes) == (10.0, 64 << 20, 16384)
     assert node.limits == NodeLimits(32, 500, 1000, 500, 1000)
-    assert flags.refresher_settings(parsed()) == RefresherSettings(
-        issuers=(Path("/issuers"),),
-        namespaces=(),
-        spool_dir=Path("/store/.spool"),
-        identity="pod-uid",
-        http_timeout=20.0,
-        takeover_after=100.0,
-        lease=LeaseTimings(15.0, 5.0),
-        tokens_per_namespace=1000,
-    )
+    assert flags.refresher_settings(parsed()).identity == "pod-uid"
 
 
 def test_health_is_at_the_host_of_metrics_unless_a_flag_says_otherwise() -> None:
@@ -83,7 +60,8 @@ def test_without_the_downward_api_the_host_stands_in() -> None:
     assert flags.refresher_settings(args).identity == "host"
 
 
-def test_with_the_kubernetes_api_the_spool_is_a_mount_of_the_pod() -> None:
+def test_the_spool_is_in_a_store_that_is_a_folder_and_else_a_mount_of_the_pod() -> None:
+    assert flags.refresher_settings(parsed()).spool_dir == Path("/store/.spool")
     args = parsed("--store", "kubernetes", "--kubeconfig", "/config")
     common = flags.common_settings(args)
     assert (common.store, common.kubeconfig) == (None, Path("/config"))

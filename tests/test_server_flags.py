@@ -15,15 +15,6 @@ def webhook(*arguments: str) -> WebhookSettings:
     return server_flags.webhook_settings(parser.parse_args(arguments))
 
 
-def test_defaults_of_the_webhook_are_those_of_the_manifests() -> None:
-    assert webhook() == WebhookSettings(
-        listen=("::", 9443),
-        names=frozenset({"oauth2-csi-webhook.oauth2-csi.svc"}),
-        configuration_name="oauth2-csi-webhook",
-        files=None,
-    )
-
-
 @pytest.mark.parametrize(
     ("given", "name"),
     [
@@ -54,16 +45,6 @@ def broker(*arguments: str, store: Path | None = None) -> BrokerSettings:
     parser.set_defaults(store=store)
     server_flags.add_broker(parser)
     return server_flags.broker_settings(parser.parse_args(arguments))
-
-
-def test_defaults_of_the_broker() -> None:
-    assert broker() == BrokerSettings(
-        listen=("::", 9444),
-        names=frozenset({"oauth2-csi-broker.oauth2-csi.svc"}),
-        files=None,
-        namespaces=(),
-        account="oauth2-csi:oauth2-csi-node",
-    )
 
 
 def test_the_broker_of_another_namespace_serves_its_plugin() -> None:

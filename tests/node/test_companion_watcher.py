@@ -135,8 +135,12 @@ def test_a_wait_ends_with_what_it_waits_for_or_when_it_is_in_vain(
     def is_second(seen: ObservedCompanion) -> bool:
         return seen.companion is not None and seen.companion.generation == 2
 
+    def cancel_wait() -> None:
+        cancel.set()
+        watcher.wake()
+
     ends: dict[str, Callable[[], object]] = {
-        "cancel": lambda: (cancel.set(), watcher.wake()),
+        "cancel": cancel_wait,
         "unfollow": lambda: watcher.unfollow(SOURCE, "v1"),
         "stop": watcher.stop,
         "say": lambda: watched.say(of(2)),

@@ -1,17 +1,15 @@
-"""The CSI conformance suite against the plugin: csi-sanity -> `WholeDriver` -> the CSI socket.
+"""The CSI conformance suite against the plugin: csi-sanity -> `whole_driver` -> the CSI socket.
 
 csi-sanity cannot look at a node plugin alone. Before each spec of the Node service it calls
 ControllerGetCapabilities, the volumes it publishes come from CreateVolume, it never sets
-`readonly`, and its target ends in `/target`, where kubelet's ends in `/mount`. `WholeDriver` makes
-up for these four; every other byte, and every status, passes unchanged.
+`readonly`, and its target ends in `/target`, where kubelet's ends in `/mount`. All else passes
+unchanged.
 """
 
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +28,6 @@ PASSED = 13  # three of Identity, ten of Node
 OPTIONAL = "NodeStage|NodeUnstage|NodeGetVolumeStats|NodeExpand|GroupController"
 
 CHECK = '#!/bin/sh\n[ -d "${1%/target}/mount" ] && echo directory || echo not_found\n'
-Send = Callable[[bytes], bytes]
-Turn = Callable[[bytes, Send], bytes]
 
 
 def field(number: int, value: bytes) -> bytes:
@@ -46,88 +42,51 @@ def field(number: int, value: bytes) -> bytes:
 CAPABILITY = field(1, field(1, b"\x08\x01"))
 
 
-class WholeDriver:
-    """A gRPC handler of every method: the plugin behind `channel`, and the rest of a cluster."""
+def answer(volume_context: bytes, channel: Any, method: str, request: bytes) -> bytes:
+    """What the plugin answers, and in its place a controller."""
+    name = method.rpartition("/")[2]
+    if name == "ControllerGetCapabilities":
+        return CAPABILITY
+    if name == "CreateVolume":
+        # Its id is its name, which is the first field and shorter than 128 bytes.
+        return field(1, field(2, request[2 : 2 + request[1]]) + volume_context)
+    if name == "DeleteVolume":
+        return b""
+    if name in ("NodePublishVolume", "NodeUnpublishVolume"):
+        message = getattr(csi_pb2, f"{name}Request").FromString(request)
+        message.target_path = re.sub(r"/target\Z", "/mount", message.target_path)
+        if name == "NodePublishVolume":
+            message.readonly = True
+        request = message.SerializeToString()
+    reply: bytes = channel.unary_unary(method)(request, timeout=30)
+    return reply + CAPABILITY if name == "GetPluginCapabilities" else reply
 
-    def __init__(self, node: Node, channel: Any, volume_context: Mapping[str, str]) -> None:
+
+class WholeDriver(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """The plugin behind `channel`, and the rest of a cluster."""
+
+    def __init__(self, node: Node, channel: Any) -> None:
+        self.node, self.channel = node, channel
+        context = node.request(VOLUME).volume_context.items()
+        node.target(VOLUME).parent.rmdir()  # csi-sanity makes it anew for every spec
+        entries = [field(3, field(1, k.encode()) + field(2, v.encode())) for k, v in context]
+        self.volume_context = b"".join(entries)
         self.published: list[tuple[dict[str, bytes], int]] = []
-        self._node = node
-        self._channel = channel
-        self._volume_context = b"".join(
-            field(3, field(1, key.encode()) + field(2, value.encode()))
-            for key, value in volume_context.items()
-        )
-        self._turns: dict[str, Turn] = {
-            "/csi.v1.Controller/ControllerGetCapabilities": lambda _request, _send: CAPABILITY,
-            "/csi.v1.Controller/CreateVolume": lambda request, _send: self._created(request),
-            "/csi.v1.Controller/DeleteVolume": lambda _request, _send: b"",
-            "/csi.v1.Identity/GetPluginCapabilities": lambda request, send: (
-                send(request) + CAPABILITY
-            ),
-            "/csi.v1.Node/NodePublishVolume": self._publish,
-            "/csi.v1.Node/NodeUnpublishVolume": self._unpublish,
-        }
 
     def service(self, details: Any) -> Any:
-        """What grpc.GenericRpcHandler asks for; no serializers, so bytes in and bytes out."""
-        send = self._channel.unary_unary(details.method)
-        turn = self._turns.get(details.method, unchanged)
-
-        def answer(request: bytes, context: Any) -> Any:
+        def call(request: bytes, context: Any) -> Any:
             try:
-                return turn(request, lambda sent: send(sent, timeout=30))
+                reply = answer(self.volume_context, self.channel, details.method, request)
             except grpc.RpcError as error:
                 status: Any = error
                 return context.abort(status.code(), status.details())
+            if details.method.endswith("/NodePublishVolume"):
+                target = self.node.target(VOLUME)
+                files = {path.name: path.read_bytes() for path in target.glob("*")}
+                self.published.append((files, len(self.node.mounts_at(target))))
+            return reply
 
-        return grpc.unary_unary_rpc_method_handler(answer)
-
-    def _created(self, request: bytes) -> bytes:
-        """A volume whose id is its name, which is the first field and shorter than 128 bytes."""
-        name = request[2 : 2 + request[1]]
-        return field(1, field(2, name) + self._volume_context)
-
-    def _publish(self, request: bytes, send: Send) -> bytes:
-        message = csi_pb2.NodePublishVolumeRequest.FromString(request)
-        message.readonly = True
-        message.target_path = as_kubelet_says(message.target_path)
-        reply = send(message.SerializeToString())
-        target = self._node.target(VOLUME)
-        files = {path.name: path.read_bytes() for path in target.glob("*")}
-        self.published.append((files, len(self._node.mounts_at(target))))
-        return reply
-
-    def _unpublish(self, request: bytes, send: Send) -> bytes:
-        message = csi_pb2.NodeUnpublishVolumeRequest.FromString(request)
-        message.target_path = as_kubelet_says(message.target_path)
-        return send(message.SerializeToString())
-
-
-def unchanged(request: bytes, send: Send) -> bytes:
-    return send(request)
-
-
-def as_kubelet_says(target: str) -> str:
-    return re.sub(r"/target\Z", "/mount", target)
-
-
-@contextmanager
-def whole_driver(node: Node, socket: Path) -> Iterator[WholeDriver]:
-    """A driver that csi-sanity can talk to at `socket`."""
-    context = node.request(VOLUME).volume_context
-    node.target(VOLUME).parent.rmdir()  # csi-sanity makes it anew for every spec
-    with (
-        grpc.insecure_channel(f"unix:{node.socket}") as channel,
-        futures.ThreadPoolExecutor(4) as threads,
-    ):
-        driver = WholeDriver(node, channel, context)
-        server = grpc.server(threads, handlers=[driver])
-        server.add_insecure_port(f"unix:{socket}")
-        server.start()
-        try:
-            yield driver
-        finally:
-            server.stop(None).wait()
+        return grpc.unary_unary_rpc_method_handler(call)
 
 
 def csi_sanity(node: Node, socket: Path) -> dict[str, list[str]]:
@@ -168,8 +127,18 @@ def csi_sanity(node: Node, socket: Path) -> dict[str, list[str]]:
 def test_csi_sanity_finds_no_fault_and_nothing_left_behind(node: Node) -> None:
     node.write_token("at-1")
     socket = node.root / "whole.sock"
-    with whole_driver(node, socket) as driver:
-        found = csi_sanity(node, socket)
+    with (
+        grpc.insecure_channel(f"unix:{node.socket}") as channel,
+        futures.ThreadPoolExecutor(4) as threads,
+    ):
+        driver = WholeDriver(node, channel)
+        server = grpc.server(threads, handlers=[driver])
+        server.add_insecure_port(f"unix:{socket}")
+        server.start()
+        try:
+            found = csi_sanity(node, socket)
+        finally:
+            server.stop(None).wait()
     assert len(found.pop("passed")) == PASSED
     assert all(re.search(OPTIONAL, name) for name in found.pop("skipped"))
     assert found == {}
