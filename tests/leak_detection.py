@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
 from csidriver.demo.issuer import DEMO_CLIENT
-from tests.issuer.faults import Fault, Redirect, ReplacedBody, StatusReply, Truncate
+from tests.issuer.faults import Fault, ReplacedBody, StatusReply, Truncate
 
 
 def planted_secret(name: str) -> str:
@@ -78,6 +78,10 @@ def collect_logs() -> Iterator[LogCollector]:
 CLIENT_SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret else ""
 
 
+def moved(location: str) -> StatusReply:
+    return StatusReply(307, headers={"Location": location})
+
+
 def leaking_replies(n: Mapping[str, str]) -> dict[str, Fault]:
     tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
     described = {"error_description": n["description"], "error_uri": n["description"]}
@@ -91,8 +95,8 @@ def leaking_replies(n: Mapping[str, str]) -> dict[str, Fault]:
         "half": Truncate(40),
         "strange": ReplacedBody(strange.encode()),
         "typed": ReplacedBody(typed.encode()),
-        "moved": Redirect(f"https://as.invalid/?access_token={n['at']}&refresh_token={n['rt']}"),
-        "moved badly": Redirect(f"http://[{n['rt']}"),
+        "moved": moved(f"https://as.invalid/?access_token={n['at']}&refresh_token={n['rt']}"),
+        "moved badly": moved(f"http://[{n['rt']}"),
         "later": StatusReply(429, tokens, {"Retry-After": n["rt"]}),
         "cookie": StatusReply(403, tokens, {"Set-Cookie": f"t={n['at']}; Max-Age={n['rt']}"}),
     }

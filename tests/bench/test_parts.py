@@ -15,8 +15,6 @@ KEYS = {
     "broker": "broker_fanout_p99_s broker_refused_fanout_p99_s broker_all_nodes_s"
     " broker_connections broker_idle_cpu_percent broker_rss_mib",
 }
-# What a broken instrument or a broken driver would show at any size.
-EXACT = {"broker_connections": 50}
 TOOLS = pytest.mark.tools(*PROGRAMS)
 
 
@@ -31,5 +29,4 @@ def test_a_part_measures_its_numbers(part: str) -> None:
     skipped = {row.key for row in rows if row.skipped}
     assert {*KEYS[part].split()} <= numbers.keys() | skipped
     assert all(value >= 0 for value in numbers.values())
-    exact = {key: value for key, value in EXACT.items() if key in numbers}
-    assert {key: numbers[key] for key in exact} == exact
+    assert numbers.get("broker_connections", 50) == 50

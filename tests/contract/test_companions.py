@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -13,7 +12,6 @@ from csidriver.core.companion import Companion
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret
-from csidriver.node.companion_watcher import CompanionSource
 from csidriver.node.companions.secret_watches import SecretWatches
 from tests.broker.conftest import WEB
 from tests.broker.fakes import HELLO, TOKENS, FakeCluster, companion, review
@@ -23,18 +21,6 @@ from tests.node.companions.nodes import ClientNode, States
 from tests.node.plugin import eventually
 
 MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}}
-
-
-class SourceHarness(Protocol):
-    """A source of companions, and what others do to the objects."""
-
-    @property
-    def source(self) -> CompanionSource: ...
-    def write(self, written: Companion) -> None: ...
-    def damage(self, written: Companion) -> None: ...
-    def delete(self, ref: SourceRef) -> None: ...
-    def write_template(self, data: dict[str, str]) -> None: ...
-    def namespace_uid(self) -> str: ...
 
 
 class WatchedFolder:
@@ -85,6 +71,9 @@ class Brokers:
         return self.cluster.namespaces[WEB.namespace]
 
 
+SourceHarness = WatchedFolder | Brokers
+
+
 class TestCompanions:
     @pytest.fixture(params=["directory", "brokers"])
     def harness(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceHarness]:
@@ -102,11 +91,10 @@ class TestCompanions:
             eventually(lambda: one.metric("streams") == other.metric("streams") == 1)
             yield Brokers(node, cluster)
 
-    def test_a_companion_is_reported_now_and_after_each_change(
-        self, harness: SourceHarness
-    ) -> None:
-        harness.write(companion(1))
+    def test_a_companion_is_reported_and_after_it_each_change(self, harness: SourceHarness) -> None:
         with following(harness) as states:
+            states.until(lambda state: state is None)
+            harness.write(companion(1))
             assert states.generation(1) == companion(1)
             harness.write(companion(2))
             assert states.generation(2) == companion(2)
@@ -114,12 +102,6 @@ class TestCompanions:
             states.until(lambda state: state is None)
             harness.write(companion(3))
             states.generation(3)
-
-    def test_an_absent_companion_can_be_followed(self, harness: SourceHarness) -> None:
-        with following(harness) as states:
-            states.until(lambda state: state is None)
-            harness.write(companion(1))
-            states.generation(1)
 
     def test_a_damaged_companion_is_an_error_until_it_is_mended(
         self, harness: SourceHarness
@@ -141,14 +123,12 @@ class TestCompanions:
             later.generation(2)
         assert companion(2) not in states.states
 
-    def test_a_template_is_read_for_a_pod(self, harness: SourceHarness) -> None:
+    def test_a_pod_has_its_template_and_tokens_of_its_namespace(
+        self, harness: SourceHarness
+    ) -> None:
         assert harness.source.get_config_map(WEB, "page") is None
         harness.write_template({"template": "x"})
         assert harness.source.get_config_map(WEB, "page") == {"template": "x"}
-        harness.write_template({})
-        assert harness.source.get_config_map(WEB, "page") == {}
-
-    def test_the_owner_of_a_pods_tokens_is_its_namespace(self, harness: SourceHarness) -> None:
         uid = harness.namespace_uid()
         harness.write(companion(1, namespace_uid=uid))
         with following(harness) as states:

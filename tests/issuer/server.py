@@ -12,15 +12,13 @@ from csidriver.demo.server import LIMITS, IssuerHandler, IssuerServer
 from tests.issuer.endpoints import PolicyEndpoints
 from tests.issuer.faults import (
     Delay,
-    Drip,
     DropAfter,
     DropBefore,
     Fault,
     Hold,
-    Redirect,
+    ReplacedBody,
     StatusReply,
     Truncate,
-    with_fault,
 )
 from tests.issuer.policy import PolicyOutcome
 
@@ -57,11 +55,12 @@ class FaultyHandler(IssuerHandler):
         if self._stops_meanwhile(fault) or isinstance(fault, DropBefore):
             endpoints.log_unhandled(request, PolicyOutcome.DROPPED_BEFORE)
             self.close_connection = True
-        elif isinstance(fault, StatusReply | Redirect):
+        elif isinstance(fault, StatusReply):
             endpoints.log_unhandled(request, PolicyOutcome.ANSWERED_BEFORE)
-            self._write(fault.reply())
+            answer = HttpReply(fault.code, fault.headers, fault.body)
+            self.wfile.write(head(answer) + answer.body)
         else:
-            self._send_with(with_fault(endpoints.handle(request), fault), fault)
+            self._send_with(endpoints.handle(request), fault)
 
     def _stops_meanwhile(self, fault: Fault | None) -> bool:
         """Wait if the fault says so; return True if the server stops before the end."""
@@ -80,20 +79,10 @@ class FaultyHandler(IssuerHandler):
             case Truncate(n):
                 self.wfile.write(head(reply) + reply.body[:n])
                 self.close_connection = True
-            case Drip(seconds_per_byte):
-                self._drip(head(reply) + reply.body, seconds_per_byte)
+            case ReplacedBody(content):
+                self._send(replace(reply, body=content))
             case _:
                 self._send(reply)
-
-    def _write(self, reply: HttpReply) -> None:
-        self.wfile.write(head(reply) + reply.body)
-
-    def _drip(self, data: bytes, seconds_per_byte: float) -> None:
-        for byte in data:
-            self.wfile.write(bytes([byte]))
-            if self._server.stopping.wait(seconds_per_byte):
-                self.close_connection = True
-                return
 
 
 class FaultyServer(IssuerServer):

@@ -1,4 +1,4 @@
-"""What the authorization server of the tests has besides that of the demo, over real HTTP."""
+"""What the issuer of the tests logs, on which tests of the driver rely."""
 
 from collections.abc import Iterator
 
@@ -7,84 +7,63 @@ import requests
 
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
-from tests.demo.client import TIMEOUT, post, refresh
-from tests.issuer.faults import DropAfter, DropBefore, StatusReply
+from tests.demo.client import post, refresh
+from tests.issuer.faults import (
+    DropAfter,
+    DropBefore,
+    Fault,
+    ReplacedBody,
+    StatusReply,
+    Truncate,
+)
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 
-CLIENTS = [
-    RegisteredClient("app", Sensitive("s3cret")),
-]
 CREDENTIALS = {"grant_type": "client_credentials"}
 
 
 @pytest.fixture
 def issuer() -> Iterator[ScriptedIssuer]:
-    with ScriptedIssuer(clients=CLIENTS) as running:
+    with ScriptedIssuer(clients=[RegisteredClient("app", Sensitive("s3cret"))]) as running:
         yield running
 
 
-def test_introspection_tells_and_does_not_consume(issuer: ScriptedIssuer) -> None:
-    seed = issuer.seed("app")
-    metadata = requests.get(
-        f"{issuer.url}/.well-known/oauth-authorization-server", timeout=TIMEOUT
-    ).json()
-    url = metadata["introspection_endpoint"]
-    auth = ("app", "s3cret")
-    for _ in range(3):
-        assert post(url, {"token": seed.reveal()}, auth=auth).json()["active"] is True
-    assert refresh(issuer, seed).status_code == 200
-    assert post(url, {"token": seed.reveal()}, auth=auth).json() == {"active": False}
-    assert len(issuer.presentations()) == 1
-
-
-def test_stopped_and_started_again_it_remembers() -> None:
-    issuer = ScriptedIssuer(clients=CLIENTS, policy=Policy(lifetime=7))
-    seed = issuer.seed("app")
-    with issuer:
-        url = issuer.url
-        second = Sensitive(refresh(issuer, seed).json()["refresh_token"])
-    issuer.stop()
-    with pytest.raises(requests.ConnectionError):
-        refresh(issuer, second)
-    with issuer:
-        assert issuer.url == url
-        assert refresh(issuer, second).json()["expires_in"] == 7
-
-
 @pytest.mark.parametrize(
-    ("auth", "suffix", "outcome"),
+    ("fault", "outcome", "broken"),
     [
-        (("app", "wrong"), "", "invalid_client"),
-        (("app", "s3cret"), "&refresh_token=another", "invalid_request"),
+        (DropBefore(), "dropped_before", True),
+        (DropAfter(), "rotated", True),
+        (StatusReply(599, b"later", {"Retry-After": "7"}), "answered_before", False),
+        (ReplacedBody(b"<html>"), "rotated", False),
+        (Truncate(10), "rotated", True),
     ],
+    ids=lambda value: type(value).__name__,
 )
-def test_a_refused_request_is_logged_with_its_token(
-    issuer: ScriptedIssuer, auth: tuple[str, str], suffix: str, outcome: str
+def test_a_fault_spends_a_token_or_does_not(
+    issuer: ScriptedIssuer, fault: Fault, outcome: str, *, broken: bool
 ) -> None:
     seed = issuer.seed("app")
-    body = f"grant_type=refresh_token&refresh_token={seed.reveal()}{suffix}"
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert not post(f"{issuer.url}/token", body, headers=headers, auth=auth).ok
-    row = issuer.presentations()[0]
-    assert (row.token_hash, row.outcome) == (seed.hash(), outcome)
+    issuer.add_faults(fault)
+    try:
+        refresh(issuer, seed)
+        assert not broken
+    except requests.RequestException:
+        assert broken
+    refresh(issuer, seed)
+    then = "replayed" if outcome == "rotated" else "rotated"
+    assert [row.outcome for row in issuer.presentations()] == [outcome, then]
 
 
-def test_token_requests_without_a_refresh_token_are_logged_however_they_end(
-    issuer: ScriptedIssuer,
-) -> None:
-    issuer.add_faults(StatusReply(503), DropAfter(), DropBefore())
-    url, auth = f"{issuer.url}/token", ("app", "s3cret")
+def test_token_requests_are_logged_however_they_end(issuer: ScriptedIssuer) -> None:
+    issuer.add_faults(StatusReply(503))
+    url, auth, seed = f"{issuer.url}/token", ("app", "s3cret"), issuer.seed("app")
     assert post(url, CREDENTIALS, auth=auth).status_code == 503
-    for _ in range(2):
-        with pytest.raises(requests.ConnectionError):
-            post(url, CREDENTIALS, auth=auth)
     assert post(url, CREDENTIALS, auth=("app", "wrong")).status_code == 401
     assert post(url, CREDENTIALS | {"scope": "admin"}, auth=auth).status_code == 400
+    assert refresh(issuer, seed, auth=("app", "wrong")).status_code == 401
     issuer.policy = Policy(throttled="app")
     assert post(url, CREDENTIALS, auth=auth).status_code == 429
     errors = [row.error for row in issuer.grants.requests()]
-    known = ["answered_before", "", "dropped_before", "invalid_client", "invalid_scope"]
-    assert errors == [*known, "throttled"]
-    assert {row.client_id for row in issuer.grants.requests()} == {"app"}
-    assert issuer.presentations() == ()
+    assert errors == ["answered_before", "invalid_client", "invalid_scope", "throttled"]
+    [row] = issuer.presentations()
+    assert (row.token_hash, row.outcome) == (seed.hash(), "invalid_client")

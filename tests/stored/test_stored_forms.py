@@ -2,7 +2,6 @@
 # needs a version and a reader of its own.
 
 import json
-import ssl
 from dataclasses import fields, replace
 from enum import Enum
 from pathlib import Path
@@ -199,9 +198,6 @@ KEYED = KeyedCertificates(
 class FixedCertificates(CertificateFactory):
     """A CertificateFactory of the certificates above."""
 
-    def new_authority(self, now: float, lifetime: float) -> tuple[Certificate, Sensitive]:
-        raise NotImplementedError
-
     def issue_serving_certificate(self, *_: Any, **__: Any) -> tuple[Certificate, Sensitive]:
         return SERVING, KEYED.serving_key
 
@@ -211,9 +207,6 @@ class FixedCertificates(CertificateFactory):
     def matches_key(self, key: Sensitive, certificate: Certificate) -> bool:
         wanted = KEYED.serving_key if certificate == SERVING else KEYED.authority_key
         return key == wanted
-
-    def server_context(self, certificates: str, key: Sensitive) -> ssl.SSLContext:
-        raise NotImplementedError
 
 
 def fixture(name: str) -> bytes:
@@ -229,67 +222,34 @@ def manifest(written: Secret) -> bytes:
     return (json.dumps(written.to_manifest(), indent=1) + "\n").encode()
 
 
-@pytest.mark.parametrize(
-    ("name", "grant"),
-    [
-        ("grant", GRANT),
-        ("grant-minimal", MINIMAL_GRANT),
-        ("grant-failing", FAILING_GRANT),
-        ("grant-owned", OWNED_GRANT),
-        ("grant-requested", REQUESTED_GRANT),
-        ("grant-client", CLIENT_GRANT),
-        ("grant-derived", DERIVED_GRANT),
-    ],
-)
-def test_a_grant_is_read_as_ever(name: str, grant: Grant) -> None:
+# Of the first ones a reader knows the form, but none writes them any more.
+READ_GRANTS = {"grant": GRANT, "grant-minimal": MINIMAL_GRANT, "grant-failing": FAILING_GRANT}
+KEPT_GRANTS = {
+    "grant-owned": OWNED_GRANT,
+    "grant-requested": REQUESTED_GRANT,
+    "grant-client": CLIENT_GRANT,
+    "grant-derived": DERIVED_GRANT,
+}
+
+
+@pytest.mark.parametrize("name", READ_GRANTS | KEPT_GRANTS)
+def test_a_grant_is_kept_as_ever(name: str) -> None:
+    grant = (READ_GRANTS | KEPT_GRANTS)[name]
     assert grant_secret.from_secret(secret(f"{name}.json")) == grant
-
-
-@pytest.mark.parametrize(
-    ("name", "grant"),
-    [
-        ("grant-owned", OWNED_GRANT),
-        ("grant-requested", REQUESTED_GRANT),
-        ("grant-client", CLIENT_GRANT),
-        ("grant-derived", DERIVED_GRANT),
-    ],
-)
-def test_a_grant_is_written_as_ever(name: str, grant: Grant) -> None:
-    written = grant_secret.to_secret(grant, "oauth2-csi")
-    assert manifest(written) == fixture(f"{name}.json")
-
-
-def test_an_intent_that_says_more_is_refused() -> None:
-    stored = secret("grant.json")
-    state = json.loads(stored.data["state"].reveal())
-    state["intent"]["more"] = 1
-    more = replace(stored, data={**stored.data, "state": Sensitive(json.dumps(state))})
-    with pytest.raises(InvalidSecret):
-        grant_secret.from_secret(more)
+    if name in KEPT_GRANTS:
+        written = grant_secret.to_secret(grant, "oauth2-csi")
+        assert manifest(written) == fixture(f"{name}.json")
 
 
 def test_a_source_is_read_as_ever() -> None:
-    source = Source.parse(
-        Secret.from_manifest(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {
-                    "namespace": "physics",
-                    "name": "hello-token",
-                    "annotations": {
-                        "oauth2-refresh-controller.cern.ch/is-token": "true",
-                        "oauth2.csi.cern.ch/issuer": "cern",
-                    },
-                },
-                "stringData": {
-                    "oauth": '{"refresh_token":"planted-rt"}',
-                    "clientID": "the-client",
-                    "clientSecret": "planted-client-secret",
-                },
-            }
-        )
-    )
+    notes = {"oauth2.csi.cern.ch/issuer": "cern"}
+    keys = {
+        "oauth": '{"refresh_token":"planted-rt"}',
+        "clientID": "the-client",
+        "clientSecret": "planted-client-secret",
+    }
+    data = {key: Sensitive(text) for key, text in keys.items()}
+    source = Source.parse(Secret("physics", "hello-token", annotations=notes, data=data))
     assert (source.key, source.issuer, source.client) == ("oauth", "cern", GRANT.client)
     assert source.document == MINIMAL_GRANT.document
     assert annotations.IS_TOKEN == "oauth2-refresh-controller.cern.ch/is-token"
@@ -366,18 +326,19 @@ def test_a_volume_is_kept_as_ever(tmp_path: Path) -> None:
     file.unlink()
     read.save(tmp_path)
     assert file.read_bytes() == fixture("volume.json")
-
-
-def test_a_restarted_plugin_finds_the_folder_of_a_volume() -> None:
-    assert folder_name("csi-1") == "e8e7e5f2c5c6b463a7da58ca4d836aba"
+    assert folder_name("csi-1") == "e8e7e5f2c5c6b463a7da58ca4d836aba", "a plugin finds it again"
     assert DATA_FOLDER == "data"
 
 
-@pytest.mark.parametrize("deep", [False, True])
-def test_a_volume_that_says_more_is_refused(tmp_path: Path, *, deep: bool) -> None:
+def test_an_intent_or_a_volume_that_says_more_is_refused(tmp_path: Path) -> None:
+    stored = secret("grant.json")
+    state = json.loads(stored.data["state"].reveal())
+    state["intent"]["more"] = 1
+    more = replace(stored, data={**stored.data, "state": Sensitive(json.dumps(state))})
+    with pytest.raises(InvalidSecret):
+        grant_secret.from_secret(more)
     content = json.loads(fixture("volume.json"))
-    volume = content["volume"]
-    (volume["attributes"] if deep else volume)["more"] = 1
+    content["volume"]["attributes"]["more"] = 1
     (tmp_path / "volume.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(TokenFileFailed):
         VolumeRecord.load(tmp_path)
@@ -423,10 +384,7 @@ ISSUERS = {
         ),
         "4dc4309606f38a8e",
     ),
-    "strict": (
-        Issuer("strict", "https://strict.example", reuse=STRICT),
-        "96dd6e44e2c0ba33",
-    ),
+    "strict": (Issuer("strict", "https://strict.example", reuse=STRICT), "96dd6e44e2c0ba33"),
     "unlimited": (
         Issuer("unlimited", "https://unlimited.example", reuse=UNLIMITED),
         "ebdcdaa47ad4e08c",
@@ -472,18 +430,11 @@ def test_every_key_of_an_issuer_is_read_as_ever() -> None:
     assert found == {name: issuer for name, (issuer, _) in ISSUERS.items()}
 
 
-@pytest.mark.parametrize(("issuer", "fingerprint"), ISSUERS.values(), ids=ISSUERS)
-def test_an_issuer_has_the_fingerprint_it_ever_had(issuer: Issuer, fingerprint: str) -> None:
-    assert issuer.fingerprint == fingerprint
-
-
-def test_the_login_of_an_issuer_leaves_its_fingerprint_as_it_is() -> None:
-    (issuer, fingerprint), *_ = ISSUERS.values()
-    assert replace(issuer, login=LoginSettings("the-client")).fingerprint == fingerprint
-
-
-def test_every_field_of_an_issuer_has_a_key() -> None:
+def test_every_field_of_an_issuer_has_a_key_and_each_issuer_its_fingerprint_of_ever() -> None:
     assert list(KEYS) == [field.name for field in fields(Issuer)]
+    for issuer, fingerprint in ISSUERS.values():
+        assert issuer.fingerprint == fingerprint
+        assert replace(issuer, login=LoginSettings("the-client")).fingerprint == fingerprint
 
 
 def test_every_volume_attribute_is_read_as_ever() -> None:
