@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from csidriver.clock import WaitingClock
+from csidriver.clock import Clock, WaitingClock
 from csidriver.config import LeaseTimings
 from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
 from csidriver.errors import StoreConflict, StoreError
@@ -45,7 +45,7 @@ class LeaseLock:
     """
 
     def __init__(
-        self, records: LeaseStore, holder: str, timings: LeaseTimings, clock: WaitingClock
+        self, records: LeaseStore, holder: str, timings: LeaseTimings, clock: Clock
     ) -> None:
         self._records = records
         self._holder = holder

@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import threading
 from collections.abc import Iterator
@@ -9,14 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from csidriver.adapters.probe_server import HealthServer, MetricsServer
 from csidriver.http_server.server import HttpServer
 
-
-@pytest.fixture
-def health() -> Iterator[HttpServer]:
-    checks = {"healthz": list[str], "readyz": lambda: ["no lease", "no store"]}
-    running = HealthServer(("127.0.0.1", 0), checks)
-    running.start()
-    yield running
-    running.stop()
+LOCAL = ("127.0.0.1", 0)
 
 
 @pytest.fixture
@@ -26,35 +20,26 @@ def registry() -> CollectorRegistry:
     return made
 
 
-@pytest.fixture
-def metrics(registry: CollectorRegistry) -> Iterator[HttpServer]:
-    running = MetricsServer(("127.0.0.1", 0), registry)
-    running.start()
-    yield running
-    running.stop()
+@contextlib.contextmanager
+def running(server: HttpServer) -> Iterator[HttpServer]:
+    server.start()
+    yield server
+    server.stop()
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "body"),
-    [
-        ("/healthz", 200, "ok\n"),
-        ("/readyz?verbose", 503, "no lease\nno store\n"),
-        ("/metrics", 404, "no such page\n"),
-    ],
-)
-def test_a_check_is_a_page(health: HttpServer, path: str, status: int, body: str) -> None:
-    assert get(health, path) == (status, body)
+def test_each_check_is_a_page_and_metrics_are_elsewhere(registry: CollectorRegistry) -> None:
+    checks = {"healthz": list[str], "readyz": lambda: ["no lease", "no store"]}
+    with running(HealthServer(LOCAL, checks)) as health:
+        assert get(health, "/healthz") == (200, "ok\n")
+        assert get(health, "/readyz?verbose") == (503, "no lease\nno store\n")
+        assert get(health, "/metrics") == (404, "no such page\n")
+    with running(MetricsServer(LOCAL, registry)) as metrics:
+        status, body = get(metrics, "/metrics")
+        assert (status, "tokens 3.0" in body) == (200, True)
+        assert get(metrics, "/healthz")[0] == 404
 
 
-def test_metrics_are_a_page_and_nothing_else_is_there(metrics: HttpServer) -> None:
-    status, body = get(metrics, "/metrics")
-    assert (status, "tokens 3.0" in body) == (200, True)
-    assert get(metrics, "/healthz")[0] == 404
-
-
-def test_one_page_of_metrics_is_made_at_a_time(
-    metrics: HttpServer, registry: CollectorRegistry
-) -> None:
+def test_one_page_of_metrics_is_made_at_a_time(registry: CollectorRegistry) -> None:
     page, met = threading.Lock(), list[str]()
 
     def meet() -> float:
@@ -66,7 +51,7 @@ def test_one_page_of_metrics_is_made_at_a_time(
         return 0.0
 
     Gauge("alone", "Of one page", registry=registry).set_function(meet)
-    with ThreadPoolExecutor(8) as pool:
+    with running(MetricsServer(LOCAL, registry)) as metrics, ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: get(metrics, "/metrics")[0], range(8)))
     assert (found, met) == ([200] * 8, [])
 

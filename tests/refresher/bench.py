@@ -96,23 +96,20 @@ def commits(base: Secret, patch: SecretPatch) -> bool:
 
 
 class Backend(DirectoryStore):
-    """The folder, with a list of what was read, and patches that fail as long as `broken` says.
+    """The folder, whose patches fail as long as `broken` says.
 
-    Of changes to which it is `deaf` no watch tells, but a list does.
+    Of changes to which it is `deaf` no watch tells, but a list does; `lists` counts these.
     """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, poll=0.01)
-        self.reads: list[tuple[str, str]] = []
         self.broken: Callable[[Secret, SecretPatch], bool] = lambda _base, _patch: False
-        self.told: list[SecretChange | None] = []
         self.lists = 0
         self.deaf: Callable[[SecretChange], bool] = lambda _change: False
 
     def watch_changes(
         self, stop: threading.Event, find_own: FindOwnWrite | None = None
     ) -> Generator[SecretChange | None, None, None]:
-        """Listed in `told` once whoever watches has dealt with it."""
         listed = False
         for change in super().watch_changes(stop, find_own):
             if change is None:
@@ -121,20 +118,11 @@ class Backend(DirectoryStore):
             if listed and change is not None and self.deaf(change):
                 continue
             yield change
-            self.told.append(change)
-
-    def get_secret(self, namespace: str, name: str) -> Secret | None:
-        self.reads.append((namespace, name))
-        return super().get_secret(namespace, name)
 
     def patch_secret(self, base: Secret, patch: SecretPatch) -> Secret:
         if self.broken(base, patch):
             raise StoreUnavailable("the test says so")
         return super().patch_secret(base, patch)
-
-    def reads_of(self, ref: SourceRef) -> int:
-        """How often one of a token's three Secrets was read."""
-        return sum(name in (ref.name, ref.grant, ref.companion) for _, name in self.reads)
 
 
 class Bench(contextlib.ExitStack):

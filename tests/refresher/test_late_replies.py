@@ -88,14 +88,6 @@ def test_so_many_requests_to_one_issuer_are_listened_to_and_no_more(replies: Lat
     again.answers.set()
 
 
-def test_a_defect_is_one_of_the_worker_that_asked(replies: LateReplies) -> None:
-    def fail(_patience: float, _sent: threading.Event) -> TokenResponse:
-        raise MemoryError
-
-    with pytest.raises(MemoryError):
-        replies.request("demo", fail, TIMEOUT, TIMEOUT, lambda _: None)
-
-
 @pytest.mark.parametrize("answers", [True, False])
 def test_join_waits_for_late_replies_and_no_longer_than_asked(
     replies: LateReplies, *, answers: bool

@@ -2,14 +2,14 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from csidriver.config import LeaseTimings
 from csidriver.core.kubernetes.lease import LeaseRecord
-from csidriver.errors import StoreConflict, StoreRefused, StoreUnavailable
+from csidriver.errors import StoreRefused, StoreUnavailable
 from csidriver.refresher.leader_election import LeaderElector, LeaseLock
+from tests.simulator.lease import StoredLease
 
 TERM = LeaseTimings(16.0, 4.0)
 PATIENCE = 20.0  # real seconds; only a defect waits for it
@@ -214,32 +214,9 @@ def test_work_that_fails_releases_the_lock(bench: ElectorBench) -> None:
     assert bench.changes == [True, False]
 
 
-class FakeLeaseStore:
-    """A stored Lease with compare and swap."""
-
-    def __init__(self) -> None:
-        self.stored: LeaseRecord | None = None
-        self._writes = 0
-
-    def read(self) -> LeaseRecord | None:
-        return self.stored
-
-    def write(self, record: LeaseRecord) -> LeaseRecord:
-        if record.version != ("" if self.stored is None else self.stored.version):
-            raise StoreConflict("moved")
-        self._writes += 1
-        self.stored = replace(record, version=str(self._writes))
-        return self.stored
-
-    def touch(self) -> None:
-        """Change the version, as an administrator does who adds a label."""
-        assert self.stored is not None
-        self.write(self.stored)
-
-
-def candidates(clock: Clock) -> tuple[FakeLeaseStore, LeaseLock, LeaseLock]:
+def candidates(clock: Clock) -> tuple[StoredLease, LeaseLock, LeaseLock]:
     """A Lease, our lock of it and theirs."""
-    lease = FakeLeaseStore()
+    lease = StoredLease()
     return lease, LeaseLock(lease, "us", TERM, clock), LeaseLock(lease, "them", TERM, clock)
 
 
@@ -261,33 +238,10 @@ def test_a_holder_that_does_not_renew_in_time_loses_the_lease() -> None:
 
 
 def test_the_loser_of_a_race_stands_by() -> None:
-    class Late(FakeLeaseStore):
+    class Late(StoredLease):
         def read(self) -> None:
             return None
 
     late = Late()
     late.write(LeaseRecord("them", 15.0))
     assert not LeaseLock(late, "us", TERM, Clock()).acquire()
-
-
-def test_a_change_by_an_administrator_costs_nothing() -> None:
-    lease, ours, theirs = candidates(Clock())
-    assert ours.acquire()
-    lease.touch()
-    assert ours.acquire()
-    lease.touch()
-    ours.release()
-    assert theirs.acquire()
-
-
-def test_a_lease_of_another_process_is_not_released() -> None:
-    clock = Clock()
-    lease, ours, theirs = candidates(clock)
-    ours.release()
-    assert lease.stored is None
-    assert ours.acquire()
-    assert not theirs.acquire()
-    clock.at += TERM.duration
-    assert theirs.acquire()
-    ours.release()
-    assert not ours.acquire()

@@ -6,7 +6,7 @@ from tests.issuer.faults import StatusReply
 from tests.refresher.bench import Build, until
 
 
-def test_the_gauges_show_what_is_the_case(build: Build) -> None:
+def test_the_gauges_show_what_is_the_case_and_are_documented(build: Build) -> None:
     bench = build()
     bench.apply("hello", bench.issuer.seed("my-app"))
     bench.issuer.add_faults(StatusReply(400, b'{"error":"invalid_grant"}'))
@@ -31,24 +31,11 @@ def test_the_gauges_show_what_is_the_case(build: Build) -> None:
     until(lambda: value("queue_depth") == 0)
     assert value("commit_seconds_count") == 2
     assert value("changes_total", {"reason": "NeedsReauth"}) == 1
-    bench.stop()
-    assert bench.tokens("Ready") is None, "who stands by shows nothing"
-
-
-def test_an_issuer_that_was_removed_shows_nothing_that_could_alert(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    metric = "oauth2_csi_refresher_breaker_state"
-    until(lambda: bench.registry.get_sample_value(metric, {"issuer": "demo"}) == 0)
-    bench.configure()
-    until(lambda: bench.registry.get_sample_value(metric, {"issuer": "demo"}) is None)
-
-
-def test_every_metric_is_documented(build: Build) -> None:
-    bench = build()
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.refreshed("hello"))
     page = (Path(__file__).parents[2] / "docs/reference.md").read_text(encoding="utf-8")
     for family in bench.registry.collect():
         suffix = {"counter": "_total", "histogram": "_bucket"}.get(family.type, "")
         assert f"| `{family.name}{suffix}`" in page, family.name
+    bench.configure()
+    until(lambda: value("breaker_state", demo) is None, "nothing of a removed issuer alerts")
+    bench.stop()
+    assert bench.tokens("Ready") is None, "who stands by shows nothing"

@@ -18,7 +18,7 @@ from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.refresher import Refresher
 from csidriver.refresher.spool import SpoolLock
-from tests.issuer.faults import Hold, ReplacedBody
+from tests.issuer.faults import Hold
 from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, commits, until
 
 TERM = LeaseTimings(2.0, 0.5)
@@ -146,17 +146,6 @@ def test_a_late_reply_is_stored_by_a_process_that_works_no_more(
         assert pod.thread.is_alive(), "it listens for the other reply"
     [presented] = bench.issuer.presentations()
     assert bench.grant("hello").live_hash == presented.successor_hash
-
-
-def test_a_standby_reads_nothing_of_requests_whose_outcome_is_stored(
-    bench: Bench, replica: Callable[..., Replica]
-) -> None:
-    bench.issuer.add_faults(*[ReplacedBody(b"<html>")] * 9)  # of the tries that follow, too
-    pod = replica("pod")
-    bench.apply("hello", bench.issuer.seed("my-app"))
-    until(lambda: bench.status("hello") == "Uncertain")
-    pod.lock.free = False
-    until(lambda: not list(pod.spool.glob("*.json")))
 
 
 def test_a_grant_that_cannot_be_read_keeps_no_other_reply_from_being_stored(

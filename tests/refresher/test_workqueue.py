@@ -45,19 +45,6 @@ def test_a_key_is_with_one_worker_at_a_time_and_a_put_meanwhile_is_not_lost() ->
     assert taken == ["key"]
 
 
-def test_closing_ends_every_wait_and_hands_out_nothing_more() -> None:
-    queue: WorkQueue[str] = WorkQueue(time.monotonic)
-    taken: list[str | None] = []
-    threads = [in_thread(lambda: taken.append(queue.get())) for _ in range(3)]
-    queue.close()
-    for thread in threads:
-        thread.join(SOON)
-        assert not thread.is_alive()
-    assert taken == [None] * 3
-    queue.add_at("key", 0.0)
-    assert queue.get() is None
-
-
 def taken(queue: WorkQueue[str], most: int) -> list[str]:
     """What so many workers get without waiting."""
     found = []
@@ -182,7 +169,7 @@ def test_no_key_is_lost_handed_out_twice_or_early(steps: list[tuple[Any, ...]]) 
     assert sorted(last) == sorted(due)
 
 
-def test_one_worker_waits_with_an_eye_on_the_clock_and_the_others_sleep() -> None:
+def test_one_worker_waits_for_the_clock_and_the_others_sleep_until_the_end() -> None:
     queue: WorkQueue[int] = WorkQueue(time.monotonic)
     order: list[int] = []
     lock = threading.Lock()
@@ -206,6 +193,8 @@ def test_one_worker_waits_with_an_eye_on_the_clock_and_the_others_sleep() -> Non
     for thread in threads:
         thread.join(SOON)
         assert not thread.is_alive()
+    queue.add_at(7, 0.0)
+    assert queue.get() is None
 
 
 def test_a_key_whose_turn_it_is_comes_before_other_work_of_its_namespace() -> None:

@@ -1,43 +1,24 @@
-"""Leader election with a Lease of 15 s that is checked every 5 s, by the production's rules."""
+"""A stored Lease with compare and swap."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from csidriver.core.kubernetes.lease import LeaseRecord, ObservedLease, acquired, observe
-
-if TYPE_CHECKING:
-    from tests.simulator.replica import Replica
-
-DURATION = 15.0
-# A leader stops before others may take the Lease.
-RENEW_DEADLINE = 10.0
+from csidriver.core.kubernetes.lease import LeaseRecord
+from csidriver.errors import StoreConflict
 
 
 class StoredLease:
-    """The stored Lease, and the last observation of each candidate."""
+    """The records of a LeaseLock, for all candidates."""
 
     def __init__(self) -> None:
-        self._stored: LeaseRecord | None = None
-        self._observed: dict[str, ObservedLease] = {}
-        self._renewed: dict[str, float] = {}
+        self.stored: LeaseRecord | None = None
         self._writes = 0
 
-    def acquire(self, candidate: "Replica") -> bool:
-        """Renew or take the Lease if allowed; return True if the candidate holds it now."""
-        now = candidate.monotonic()
-        before = self._observed.get(candidate.holder)
-        if before is not None and before.since > now:
-            before = None  # of an earlier container
-        observed = self._observed[candidate.holder] = observe(before, self._stored, now)
-        if not observed.is_expired_for(candidate.holder, now):
-            self._renewed.pop(candidate.holder, None)
-            return False
-        self._writes += 1
-        written = acquired(self._stored, candidate.holder, DURATION, candidate.now())
-        self._stored = replace(written, version=str(self._writes))
-        self._renewed[candidate.holder] = now
-        return True
+    def read(self) -> LeaseRecord | None:
+        return self.stored
 
-    def is_leader(self, candidate: "Replica") -> bool:
-        renewed = self._renewed.get(candidate.holder)
-        return renewed is not None and 0 <= candidate.monotonic() - renewed < RENEW_DEADLINE
+    def write(self, record: LeaseRecord) -> LeaseRecord:
+        if record.version != ("" if self.stored is None else self.stored.version):
+            raise StoreConflict("moved")
+        self._writes += 1
+        self.stored = replace(record, version=str(self._writes))
+        return self.stored

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from itertools import count
 
+from csidriver.config import LeaseTimings
 from csidriver.core.kubernetes.change import SecretChange
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
@@ -20,6 +21,7 @@ from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.core.refresh.state import RefreshContext, TokenState
 from csidriver.refresher.controller import MAX_BACKOFF, MAX_COMMIT_BACKOFF, retry_at
 from csidriver.refresher.duplicate_index import DuplicateIndex
+from csidriver.refresher.leader_election import LeaseLock
 from csidriver.refresher.rate_limiter import RateLimiter
 from csidriver.refresher.resync import Snapshot, initial_states, resync
 from csidriver.refresher.state_cache import StateCache
@@ -28,6 +30,8 @@ from tests.simulator.lease import StoredLease
 from tests.simulator.network import Network
 from tests.simulator.parameters import RESYNC_SECONDS
 from tests.simulator.reconciliation import Reconciliation
+
+LEASE = LeaseTimings(15.0, 5.0)
 
 
 class Timer:
@@ -49,7 +53,7 @@ class Replica:
 
     def __init__(self, network: Network, holder: str, offset: float, lease: StoredLease) -> None:
         self.network, self.loop, self.cluster = network, network.loop, network.cluster
-        self.holder, self.offset, self.lease = holder, offset, lease
+        self.holder, self.offset, self._lease = holder, offset, lease
         self.context = RefreshContext(Issuers({"cern": network.parameters.issuer}), holder)
         self.spool: dict[SourceRef, SpoolEntry] = {}
         # Replies that the spool could not take, or that came late; they die with the process.
@@ -86,6 +90,7 @@ class Replica:
         self.container += 1
         self.up, self.working, self.booted_at = True, False, self.loop.now
         self.limiter, self.duplicates = RateLimiter(self.monotonic), DuplicateIndex()
+        self._lock, self._renewed_at = LeaseLock(self._lease, self.holder, LEASE, self), -math.inf
         self.loop.record(self.holder, f"boots, container {self.container}")
         self._elect()
 
@@ -136,18 +141,18 @@ class Replica:
             self.requeue(effect.ref, self.now())
 
     def may_send(self) -> bool:
-        return self.working and (
-            not self.network.parameters.leader_election or self.lease.is_leader(self)
-        )
+        leads = self.monotonic() < self._renewed_at + LEASE.renew_deadline
+        return self.working and (not self.network.parameters.leader_election or leads)
 
     def _elect(self) -> None:
-        leader = not self.network.parameters.leader_election or self.lease.acquire(self)
+        leader = not self.network.parameters.leader_election or self._lock.acquire()
+        self._renewed_at = self.monotonic() if leader else -math.inf
         if leader and not self.working and not self.reconciliations:
             self._start_work()
         if not leader:
             self.working = False
             self._recover_spool()
-        self.call_later(5.0, self._elect)
+        self.call_later(LEASE.renew, self._elect)
 
     def _recover_spool(self) -> None:
         for ref in [

@@ -58,6 +58,16 @@ def keeps_state(state: TokenState, *_: Any) -> Effects[TokenState]:
     return state
 
 
+def gives(place: Any, name: str, change: Callable[..., Any]) -> Mutate:
+    """Let a function, where `place` sees it, return `change` of its result and arguments."""
+    original = getattr(place, name)
+
+    def altered(*args: Any) -> Any:
+        return change(original(*args), *args)
+
+    return put(place, name, altered)
+
+
 def _repeat_at_once(patch: Patch) -> None:
     for module in (outcomes, introspect):
         patch.setattr(module, "last_attempt_at", lambda _, earliest: earliest)
@@ -82,48 +92,14 @@ def _give_up_commit(patch: Patch) -> None:
     patch.setattr(token_request, "commit", store)
 
 
-def _report_lost_rotation(patch: Patch) -> None:
-    original = outcomes.after_failure
-
-    def fail(grant: Grant, failed: Failure, *rest: Any) -> Grant:
-        after = original(grant, failed, *rest)
-        if failed.reason is not FailureReason.INVALID_GRANT:
-            return after
-        return replace(after, status=Status.LOST_ROTATION, next_refresh=None, intent=None)
-
-    patch.setattr(token_request, "after_failure", fail)
+def _lost(after: Grant, _: Grant, failed: Failure, *__: Any) -> Grant:
+    if failed.reason is not FailureReason.INVALID_GRANT:
+        return after
+    return replace(after, status=Status.LOST_ROTATION, next_refresh=None, intent=None)
 
 
-def _never_acquire_expired_lease(patch: Patch) -> None:
-    def is_expired_for(observed: ObservedLease, holder: str, _: float) -> bool:
-        return observed.record is None or observed.record.holder in {"", holder}
-
-    patch.setattr(ObservedLease, "is_expired_for", is_expired_for)
-
-
-def _increment_companion_generation(patch: Patch) -> None:
-    original = companion_update._desired_companion
-
-    def companion(*args: Any) -> Any:
-        updated = original(*args)
-        return updated and replace(updated, generation=updated.generation + 1)
-
-    patch.setattr(companion_update, "_desired_companion", companion)
-
-
-def _renew_others_late(patch: Patch) -> None:
-    original = new_tokens.after_success
-
-    def succeed(*args: Any) -> Grant:
-        after = original(*args)
-        return replace(after, next_refresh=after.expires_at + 1.0)
-
-    patch.setattr(repeatable, "after_success", succeed)
-
-
-def _never_tell_derived(patch: Patch) -> None:
-    original = StateCache.__init__
-    patch.setattr(StateCache, "__init__", lambda cache, _: original(cache))
+def _is_ours(observed: ObservedLease, holder: str, _: float) -> bool:
+    return observed.record is None or observed.record.holder in {"", holder}
 
 
 def _forget_renewals(patch: Patch) -> None:
@@ -131,15 +107,6 @@ def _forget_renewals(patch: Patch) -> None:
         return (yield from commit.commit(state, before, replace(after, login_generation=0)))
 
     patch.setattr(repeatable, "commit", store)
-
-
-def _repeat_in_no_time(patch: Patch) -> None:
-    original = outcomes.after_failure
-
-    def fail(grant: Grant, failure: Failure, now: float, *rest: Any) -> Grant:
-        return replace(original(grant, failure, now, *rest), next_refresh=now + 0.1)
-
-    patch.setattr(repeatable, "after_failure", fail)
 
 
 def _exchange_again(patch: Patch) -> None:
@@ -159,7 +126,11 @@ MUTATIONS: dict[str, tuple[str, str, Mutate]] = {
     "gives up a commit": ("3", "backend", _give_up_commit),
     "ignores reseeds": ("4", "users", put(adopt, "compare_source", lambda *_: SourceToken.LIVE)),
     "rebuilds documents": ("5", "calm", put(TokenDocument, "merge", lambda _, reply, __: reply)),
-    "despairs at the first refusal": ("6", "answers", _report_lost_rotation),
+    "despairs at the first refusal": (
+        "6",
+        "answers",
+        gives(token_request, "after_failure", _lost),
+    ),
     "ignores the intents of others": (
         "7",
         "backend freezes",
@@ -173,15 +144,47 @@ MUTATIONS: dict[str, tuple[str, str, Mutate]] = {
     ),
     "tries again in no time": ("9", "answers", put(schedule, "transient_delay", lambda *_: 0.1)),
     "never takes an intent over": ("11", "crashes", put(token_request, "_intent_age", does(0.0))),
-    "waits for a dead replica's Lease for ever": ("11", "takeover", _never_acquire_expired_lease),
-    "shows a generation ahead": ("13", "calm", _increment_companion_generation),
+    "waits for a dead replica's Lease for ever": (
+        "11",
+        "takeover",
+        put(ObservedLease, "is_expired_for", _is_ours),
+    ),
+    "shows a generation ahead": (
+        "13",
+        "calm",
+        gives(
+            companion_update,
+            "_desired_companion",
+            lambda made, *_: made and replace(made, generation=made.generation + 1),
+        ),
+    ),
     "says Ready for ever": ("14", "answers", put(reconcile, "_with_status_due", keeps_state)),
 }
 OTHER_GRANTS: dict[str, tuple[str, str, Mutate]] = {
-    "renews other grants late": ("15", "calm", _renew_others_late),
-    "never hears of a login that was renewed": ("15", "calm", _never_tell_derived),
+    "renews other grants late": (
+        "15",
+        "calm",
+        gives(
+            repeatable,
+            "after_success",
+            lambda after, *_: replace(after, next_refresh=after.expires_at + 1.0),
+        ),
+    ),
+    "never hears of a login that was renewed": (
+        "15",
+        "calm",
+        put(StateCache, "__init__", lambda cache, _, new=StateCache.__init__: new(cache)),
+    ),
     "forgets which renewal it has seen": ("16", "calm", _forget_renewals),
-    "repeats other requests in no time": ("9", "answers", _repeat_in_no_time),
+    "repeats other requests in no time": (
+        "9",
+        "answers",
+        gives(
+            repeatable,
+            "after_failure",
+            lambda after, _grant, _failure, now, *_: replace(after, next_refresh=now + 0.1),
+        ),
+    ),
     "exchanges what was exchanged": ("17", "calm", _exchange_again),
     "gives more than the login": ("17", "calm", put(derived, "excess", lambda *_: "")),
     "keeps unasked refresh tokens": ("17", "calm", put(repeatable, "_OF_REFRESH_TOKEN", ())),

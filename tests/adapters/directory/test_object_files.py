@@ -40,11 +40,10 @@ def test_a_root_that_is_a_file_makes_the_store_unavailable(tmp_path: Path) -> No
             call()
 
 
-@pytest.mark.parametrize(("namespace", "name"), [("..", "x"), ("a/b", "x"), ("ns", "../x")])
-def test_a_path_never_leaves_its_folder(tmp_path: Path, namespace: str, name: str) -> None:
-    store = DirectoryStore(tmp_path)
-    with pytest.raises(StoreRefused):
-        store.get_secret(namespace, name)
+def test_a_path_never_leaves_its_folder(tmp_path: Path) -> None:
+    for namespace, name in (("..", "x"), ("a/b", "x"), ("ns", "../x")):
+        with pytest.raises(StoreRefused):
+            DirectoryStore(tmp_path).get_secret(namespace, name)
 
 
 def test_a_manifest_that_a_developer_copies_is_an_object(tmp_path: Path) -> None:
@@ -63,7 +62,7 @@ def test_a_manifest_that_a_developer_copies_is_an_object(tmp_path: Path) -> None
     assert changed.data == {**copied.data, "oauth": Sensitive("{}")}
 
 
-@pytest.mark.parametrize("text", ["", "kind: Secret", "kind: [", "- kind"])
+@pytest.mark.parametrize("text", ["kind: Secret", "kind: [", "- kind"])
 def test_half_of_a_copy_is_an_error_until_it_is_whole(tmp_path: Path, text: str) -> None:
     file = tmp_path / "ns/secret.x.yaml"
     file.parent.mkdir()

@@ -35,7 +35,6 @@ class Says:
     document: Any = field(default_factory=dict)
     status: int | None = 200
     headers: dict[str, str] = field(default_factory=dict)
-    in_pieces: bool = False
 
     @property
     def body(self) -> bytes:
@@ -150,8 +149,6 @@ class _Handler(BaseHTTPRequestHandler):
         said = self.server.script.answer(asked)
         if isinstance(said, Stream):
             self._stream(said)
-        elif said.in_pieces:
-            self._stream(Stream(said.body[:7], said.body[7:]).end())
         elif not said.status:
             if said.status is None:
                 self.server.script.hang()

@@ -14,7 +14,6 @@ from tests.adapters.kubernetes.scripted import Says, Scripted
 
 PATCHES: dict[str, tuple[Says, type[StoreError], str]] = {
     "changed": (status(409, "Conflict", kind="secrets"), StoreConflict, "changed"),
-    "changed, in no words": (Says(b"", 409), StoreConflict, "changed"),
     "quota is changing": (status(409, "Conflict", kind="resourcequotas"), StoreUnavailable, "busy"),
     "gone": (status(404, "NotFound"), StoreConflict, "does not exist"),
     "no right": (
@@ -23,7 +22,6 @@ PATCHES: dict[str, tuple[Says, type[StoreError], str]] = {
         "the right to patch secrets in namespace alice",
     ),
     "immutable": (status(422, "Invalid"), StoreRefused, "immutable"),
-    "a webhook": (status(400, "", 'admission webhook "x" denied'), StoreRefused, "webhook"),
     "a webhook with a conflict": (
         status(409, "Conflict", 'admission webhook "x" denied', kind="secrets"),
         StoreRefused,
@@ -31,7 +29,6 @@ PATCHES: dict[str, tuple[Says, type[StoreError], str]] = {
     ),
     "unknown to it": (status(401), StoreRefused, "credentials"),
     "in trouble": (status(500, "InternalError"), StoreUnavailable, "500"),
-    "cut": (Says(status=0), StoreUnavailable, "failed"),
     "no JSON": (Says(f'{{"x": "{NEEDLE}'.encode()), StoreUnavailable, "JSON"),
     "odd data": (Says(manifest() | {"data": [NEEDLE]}), StoreUnavailable, "Secret"),
     "too long": (Says(b'{"x": "' + b"x" * MAX_OBJECT_BYTES + b'"}'), StoreUnavailable, "too long"),
@@ -49,18 +46,3 @@ def test_what_becomes_of_a_patch_that_fails(
     assert len(api.asked) == 1, "a write that may have arrived is not repeated by the transport"
     for secret in (NEEDLE, TOKEN, "bmVlZGxl"):
         assert secret not in shown(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("said", "error"),
-    [
-        (status(409, "AlreadyExists", kind="secrets"), StoreConflict),
-        (status(403, "Forbidden", "being terminated"), StoreRefused),
-    ],
-)
-def test_what_becomes_of_a_create_that_fails(
-    api: Scripted, store: KubernetesStore, said: Says, error: type[StoreError]
-) -> None:
-    api.answering = lambda _: said
-    with pytest.raises(error):
-        store.create_secret(BASE)

@@ -23,14 +23,6 @@ def test_a_server_that_says_nothing_is_unavailable(api: Scripted, tmp_path: Path
     assert len(api.asked) == 1
 
 
-def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
-    store = KubernetesStore(
-        KubernetesClient(from_kubeconfig(config(tmp_path, "http://127.0.0.1:1")))
-    )
-    with pytest.raises(StoreUnavailable, match="connection refused"):
-        store.get_secret("alice", "token")
-
-
 def test_a_refusal_leads_to_one_more_request_with_another_token(
     api: Scripted, tmp_path: Path
 ) -> None:

@@ -21,9 +21,11 @@ from csidriver.core.annotations import IS_TOKEN
 from csidriver.errors import StoreUnavailable
 from tests.adapters.exposure import shown
 from tests.adapters.kubernetes.requests import NEEDLE, REF, config, manifest, source
-from tests.adapters.kubernetes.scripted import PATIENCE, Asked, Says, Stream
+from tests.adapters.kubernetes.scripted import PATIENCE, Says, Stream
 from tests.adapters.kubernetes.watching import (
     ALL,
+    COMPANIONS,
+    GRANTS,
     FakeCollections,
     WatchThread,
     of_source,
@@ -37,33 +39,24 @@ def test_only_metadata_is_asked_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    applied = {"kubectl.kubernetes.io/last-applied-configuration": NEEDLE}
-    secret = source()
-    secret["metadata"]["annotations"] |= applied
-    fake_collections.items[ALL] = [secret, manifest(name="other", annotations=applied)]
+    secret, asked = source(), fake_collections.api.asked
+    secret["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = NEEDLE
+    fake_collections.items[ALL] = [secret, manifest(name="other")]
     seen = start_watch()
-    assert seen.next() == of_source("8")
-    assert seen.next() is None
-    fake_collections.api.until(
-        lambda: len([a for a in fake_collections.api.asked if a.is_watch]) == 3
-    )
-    assert all(
-        "as=PartialObjectMetadata" in a.headers["Accept"] for a in fake_collections.api.asked
-    )
-    assert {a.query["allowWatchBookmarks"] for a in fake_collections.api.asked if a.is_watch} == {
-        "true"
-    }
-    assert {a.query.get("fieldSelector") for a in fake_collections.api.asked} == {
-        "type=oauth2.csi.cern.ch/grant",
-        "type=oauth2.csi.cern.ch/access-token",
-        None,
-    }
+    assert [seen.next(), seen.next()] == [of_source("8"), None]
+    fake_collections.api.until(lambda: len([a for a in asked if a.is_watch]) == 3)
+    assert all("as=PartialObjectMetadata" in a.headers["Accept"] for a in asked)
+    assert {a.query["allowWatchBookmarks"] for a in asked if a.is_watch} == {"true"}
+    types = {f"type=oauth2.csi.cern.ch/{kind}" for kind in ("grant", "access-token")}
+    assert {a.query.get("fieldSelector") for a in asked} == {*types, None}
     assert NEEDLE not in caplog.text
 
 
-@pytest.mark.parametrize("how", ["properly", "by a cut"])
+@pytest.mark.parametrize("end", [Stream.end, Stream.cut], ids=["properly", "by a cut"])
 def test_a_watch_that_ends_goes_on_where_it_was(
-    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread], how: str
+    fake_collections: FakeCollections,
+    start_watch: Callable[[], WatchThread],
+    end: Callable[[Stream], object],
 ) -> None:
     first = Stream(watch_event("ADDED", source("101")), watch_event("BOOKMARK", manifest("150")))
     last = Stream(watch_event("MODIFIED", source("151")))
@@ -71,7 +64,7 @@ def test_a_watch_that_ends_goes_on_where_it_was(
     seen = start_watch()
     assert seen.next() is None
     assert seen.next() == of_source("101")
-    (first.end if how == "properly" else first.cut)()
+    end(first)
     assert seen.next() == of_source("151")
     versions = [asked.query["resourceVersion"] for asked in fake_collections.watches(ALL)]
     assert versions[:2] == ["100", "150"]
@@ -81,37 +74,20 @@ def test_a_watch_that_ends_goes_on_where_it_was(
 def test_a_watch_in_silence_goes_on_where_it_was(
     fake_collections: FakeCollections, tmp_path: Path
 ) -> None:
-    """Wherever that is: a slow server may be silent before its first event, too."""
-    events = {
-        "101": watch_event("ADDED", source("101")),
-        "150": watch_event("BOOKMARK", manifest("150")),
-        "151": watch_event("MODIFIED", source("151")),
-    }
-    answer = fake_collections.api.answering
-
-    def silent_after_bookmark(asked: Asked) -> Says | Stream:
-        if not asked.is_watch:
-            return answer(asked)
-        if asked.path != ALL:
-            return Says(status=None)  # it has not begun, so that its silence is no failure
-        at = asked.query["resourceVersion"]
-        end = "150" if at < "150" else "151"
-        return Stream(*(each for version, each in events.items() if at < version <= end))
-
-    fake_collections.api.answering = silent_after_bookmark
+    for path in (GRANTS, COMPANIONS):  # has not begun, so that its silence is no failure
+        fake_collections.next(path, *[Says(status=None)] * 9, watch=True)
+    first = Stream(watch_event("ADDED", source("101")), watch_event("BOOKMARK", manifest("150")))
+    last = Stream(watch_event("MODIFIED", source("151")))
+    fake_collections.next(ALL, first, last, watch=True)
     timings = Timeouts(
         2.0, 2 * PATIENCE, watch=(5, 5), watch_silence=0.5, watch_retry=0.01, poll=0.02
     )
     client = KubernetesClient(from_kubeconfig(config(tmp_path, fake_collections.api.url)), timings)
     seen = WatchThread(KubernetesStore(client))
     try:
-        assert seen.next() is None
-        assert seen.next() == of_source("101")
-        assert seen.next() == of_source("151")
+        assert [seen.next() for _ in range(3)] == [None, of_source("101"), of_source("151")]
         versions = [asked.query["resourceVersion"] for asked in fake_collections.watches(ALL)]
-        assert versions == sorted(versions)
-        assert versions[0] == "100"
-        assert "150" in versions
+        assert versions[:2] == ["100", "150"]
         assert fake_collections.count(ALL, watch=False) == 1
     finally:
         seen.end()

@@ -1,22 +1,19 @@
 """What a MutatingWebhookConfiguration may hold; what a real one does is in tests/cluster."""
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from csidriver.adapters.kubernetes import KubernetesClient, WebhookConfiguration, from_kubeconfig
+from csidriver.adapters.kubernetes import KubernetesClient, WebhookConfiguration
 from csidriver.errors import StoreUnavailable
-from tests.adapters.kubernetes.requests import QUICK, config
 from tests.adapters.kubernetes.scripted import Says, Scripted
 
 PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/ours"
 
 
 @pytest.fixture
-def ours(api: Scripted, tmp_path: Path) -> WebhookConfiguration:
-    client = KubernetesClient(from_kubeconfig(config(tmp_path, api.url)), QUICK)
+def ours(client: KubernetesClient) -> WebhookConfiguration:
     return WebhookConfiguration(client, "ours")
 
 
@@ -32,33 +29,18 @@ def encoded(text: bytes) -> str:
     return base64.b64encode(text).decode()
 
 
-@pytest.mark.parametrize(
-    ("bundle", "text"),
-    [
-        ("", ""),
-        ("no base64!", ""),
-        (encoded(b"\xff"), ""),
-        (7, ""),
-    ],
-)
+@pytest.mark.parametrize("bundle", ["no base64!", encoded(b"\xff"), 7])
 def test_a_bundle_that_is_no_text_counts_as_none(
-    api: Scripted, ours: WebhookConfiguration, bundle: Any, text: str
+    api: Scripted, ours: WebhookConfiguration, bundle: Any
 ) -> None:
     api.answering = lambda _: Says(configured(bundle, encoded(b"other")))
     found = ours.read()
     assert found is not None
-    assert (found.bundles, found.version) == ((text, "other"), "7")
+    assert (found.bundles, found.version) == (("", "other"), "7")
     assert api.asked[0].path == PATH
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        {"metadata": {}},
-        configured() | {"webhooks": {"x": 1}},
-        configured() | {"webhooks": [{}]},
-    ],
-)
+@pytest.mark.parametrize("document", [{"metadata": {}}, configured() | {"webhooks": [{}]}])
 def test_an_improper_answer_is_trouble(
     api: Scripted, ours: WebhookConfiguration, document: Any
 ) -> None:

@@ -40,6 +40,7 @@ class FakeCollections:
 
 ALL = "/api/v1/secrets"
 GRANTS = "/api/v1/namespaces/oauth2-csi/secrets"
+COMPANIONS = "/api/v1/namespaces/oauth2-csi-tokens/secrets"
 
 
 class WatchThread:
