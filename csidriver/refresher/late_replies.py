@@ -5,30 +5,36 @@ A server that rotates strictly may answer late: its reply holds the only valid r
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from queue import SimpleQueue
 
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh.effects import SpoolEntry
-from csidriver.refresher.worker_pool import join_threads
 
 # Requests to one server that are under way or waited for; over that, none is waited for.
 MAX_OPEN = 32
+# Threads that wait for the next request; to start one costs more CPU than to wake it.
+_MAX_IDLE = 32
 # Seconds between two looks at a request that has not begun to send when its time is over.
 _POLL = 0.2
 
 Send = Callable[[float, threading.Event], TokenResponse]
+_Call = Callable[[], TokenResponse]
 
 
 class LateReplies:
     """Sends token requests and waits for late replies. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._issuers: dict[threading.Thread, str] = {}
+        self._lock = threading.Condition()
+        self._open: Counter[str] = Counter()
+        self._calls: SimpleQueue[tuple[str, _Call, Future[TokenResponse]]] = SimpleQueue()
+        self._idle = 0
         self._kept: dict[SourceRef, SpoolEntry] = {}
 
     def request(
@@ -47,13 +53,14 @@ class LateReplies:
         future: Future[TokenResponse] = Future()
         sent = threading.Event()
         with self._lock:
-            listens = list(self._issuers.values()).count(issuer) < MAX_OPEN
+            listens = self._open[issuer] < MAX_OPEN
             call = partial(send, late_timeout if listens else timeout, sent)
-            thread = threading.Thread(
-                target=self._run, args=(call, future), name=f"request to {issuer}", daemon=True
-            )
-            thread.start()
-            self._issuers[thread] = issuer
+            if self._idle:
+                self._idle -= 1
+            else:
+                threading.Thread(target=self._work, name="token request", daemon=True).start()
+            self._open[issuer] += 1
+            self._calls.put((issuer, call, future))
         try:
             return future.result(timeout)
         except TimeoutError:
@@ -65,14 +72,20 @@ class LateReplies:
         future.add_done_callback(lambda done: on_late(done.result()))
         return Failure(FailureReason.NO_ANSWER, awaited=late_timeout - timeout)
 
-    def _run(self, call: Callable[[], TokenResponse], future: Future[TokenResponse]) -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised by the waiting worker
-            future.set_exception(error)
-        finally:
+    def _work(self) -> None:
+        while True:
+            issuer, call, future = self._calls.get()
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised by the waiting worker
+                future.set_exception(error)
+            del call, future  # they have tokens
             with self._lock:
-                del self._issuers[threading.current_thread()]
+                self._open[issuer] -= 1
+                self._lock.notify_all()
+                if self._idle >= _MAX_IDLE:
+                    return
+                self._idle += 1
 
     def keep(self, ref: SourceRef, entry: SpoolEntry) -> None:
         """Keep a late reply until the token is reconciled."""
@@ -92,5 +105,4 @@ class LateReplies:
     def join(self, timeout: float) -> bool:
         """Wait for all requests to end, for so many seconds; return True if they have ended."""
         with self._lock:
-            threads = list(self._issuers)
-        return join_threads(threads, timeout)
+            return self._lock.wait_for(lambda: not self._open.total(), timeout)
