@@ -109,8 +109,7 @@ class Peer:
             if not request and self.per_connection > 1:
                 return False  # the client has closed the connection
             self.requests.append(request)
-        path = "" if self._greets else self.requests[-1].split(" ", 2)[1]
-        reply = self.by_path.get(path, self.reply)
+        reply = self.reply if self._greets else self.reply_to(request)
         self.before_reply()
         fast = len(reply) if self.slowly is None else self.slowly
         connection.sendall(reply[:fast])
@@ -119,6 +118,9 @@ class Peer:
                 return False
             connection.sendall(bytes([byte]))
         return bool(reply)
+
+    def reply_to(self, request: str) -> bytes:
+        return self.by_path.get(request.split(" ", 2)[1], self.reply) if request else self.reply
 
     def hang_up(self) -> None:
         """Close all connections at once, as a server that restarts."""

@@ -29,33 +29,21 @@ ANY_PORT = Redirect("127.0.0.1", "/callback", (0,))
 BOTH = LoginEndpoints("https://as", "https://as/t", "https://as/a", "https://as/d")
 WEB = LoginEndpoints("https://as", "https://as/t", "https://as/a")
 CODE = LoginEndpoints("https://as", "https://as/t", "", "https://as/d")
-NEITHER = LoginEndpoints("https://as", "https://as/t")
 
 
-def issuer(device_flow: bool | None = None, url: str = "https://as", **params: str) -> Issuer:  # noqa: FBT001
+def issuer(url: str = "https://as", *, device_flow: bool | None = None, **params: str) -> Issuer:
     login = LoginSettings("cli", device_flow=device_flow, params=tuple(params.items()))
     return Issuer("as", issuer=url, internal=True, login=login)
 
 
 @pytest.mark.usefixtures("browser")
-@pytest.mark.parametrize(
-    ("demanded", "device_flow", "endpoints", "flow"),
-    [
-        (None, None, BOTH, Flow.DEVICE),
-        (None, False, BOTH, Flow.BROWSER),
-        (None, True, WEB, Flow.BROWSER),
-        (None, False, CODE, Flow.DEVICE),
-        (Flow.BROWSER, True, BOTH, Flow.BROWSER),
-        (Flow.DEVICE, False, BOTH, Flow.DEVICE),
-    ],
-)
-def test_the_device_flow_is_chosen_where_the_issuer_has_it(
-    demanded: Flow | None,
-    device_flow: bool | None,  # noqa: FBT001
-    endpoints: LoginEndpoints,
-    flow: Flow,
-) -> None:
-    assert choose_flow(demanded, issuer(device_flow), endpoints) is flow
+def test_the_device_flow_is_chosen_where_the_issuer_has_it() -> None:
+    assert choose_flow(None, issuer(), BOTH) is Flow.DEVICE
+    assert choose_flow(None, issuer(device_flow=False), BOTH) is Flow.BROWSER
+    assert choose_flow(None, issuer(device_flow=True), WEB) is Flow.BROWSER
+    assert choose_flow(None, issuer(device_flow=False), CODE) is Flow.DEVICE
+    assert choose_flow(Flow.BROWSER, issuer(device_flow=True), BOTH) is Flow.BROWSER
+    assert choose_flow(Flow.DEVICE, issuer(device_flow=False), BOTH) is Flow.DEVICE
 
 
 @pytest.mark.usefixtures("no_browser")
@@ -64,19 +52,13 @@ def test_a_machine_without_a_browser_asks_for_the_address() -> None:
     assert choose_flow(Flow.BROWSER, issuer(), WEB) is Flow.BROWSER
 
 
-@pytest.mark.parametrize(
-    ("demanded", "endpoints", "text"),
-    [
-        (Flow.DEVICE, WEB, "offers no login with a code; use --web"),
-        (Flow.PASTE, CODE, "offers no login in the browser; use --device"),
-        (None, NEITHER, "offers neither"),
-    ],
-)
-def test_a_way_that_the_issuer_does_not_offer_is_refused(
-    demanded: Flow | None, endpoints: LoginEndpoints, text: str
-) -> None:
-    with pytest.raises(LoginFailed, match=text):
-        choose_flow(demanded, issuer(), endpoints)
+def test_a_way_that_the_issuer_does_not_offer_is_refused() -> None:
+    with pytest.raises(LoginFailed, match="offers no login with a code; use --web"):
+        choose_flow(Flow.DEVICE, issuer(), WEB)
+    with pytest.raises(LoginFailed, match="offers no login in the browser; use --device"):
+        choose_flow(Flow.PASTE, issuer(), CODE)
+    with pytest.raises(LoginFailed, match="offers neither"):
+        choose_flow(None, issuer(), LoginEndpoints("https://as", "https://as/t"))
 
 
 class Login:
@@ -171,17 +153,12 @@ def test_the_address_can_be_pasted(server: AuthorizationServer) -> None:
     assert f"its address begins with {callback}?" in login.terminal.text
 
 
-@pytest.mark.parametrize("is_chosen", [False, True])
 def test_a_client_without_the_device_flow_uses_the_browser_unless_told_otherwise(
-    server: AuthorizationServer,
-    is_chosen: bool,  # noqa: FBT001
-    browser: FakeBrowser,
+    server: AuthorizationServer, browser: FakeBrowser
 ) -> None:
-    server.script("/device", (400, {"error": "unauthorized_client"}))
-    login = Login(server, Flow.DEVICE, is_chosen=is_chosen)
-    if is_chosen:
-        with pytest.raises(LoginFailed, match="may not log in this way"):
-            login.run()
-    else:
-        assert login.run().refresh_token == Sensitive("rt-1")
-    assert len(browser.opened) == (0 if is_chosen else 1)
+    server.script("/device", *[(400, {"error": "unauthorized_client"})] * 2)
+    with pytest.raises(LoginFailed, match="may not log in this way"):
+        Login(server, Flow.DEVICE, is_chosen=True).run()
+    assert browser.opened == []
+    assert Login(server, Flow.DEVICE).run().refresh_token == Sensitive("rt-1")
+    assert len(browser.opened) == 1

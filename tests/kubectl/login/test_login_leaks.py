@@ -66,9 +66,9 @@ def test_a_login_in_the_browser_shows_no_secret(rig: Rig) -> None:
         fetch(address)
         assert login.wait() == 0, login.text
         assert rig.leaks(login) == []
-    [sent] = [sent for sent in rig.server.requests if sent.path == "/token"]
-    assert sent.form["code"] == rig.planted["code"]
-    assert sent.form["code_verifier"] not in address + login.text
+    [sent] = rig.server.sent_to("/token")
+    assert sent["code"] == rig.planted["code"]
+    assert sent["code_verifier"] not in address + login.text
     bodies = "\n".join(call.body for call in rig.stand_in.calls)
     assert leaked(bodies, [rig.planted["rt"]]), "the search sees it where it is"
     assert not leaked(bodies, [rig.planted["old"]])
