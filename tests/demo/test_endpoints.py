@@ -19,7 +19,6 @@ CLIENTS = [
     RegisteredClient("public", None),
     RegisteredClient("signing", None, (signing_key().public_pem,)),
 ]
-CREDENTIALS = {"grant_type": "client_credentials"}
 
 
 @pytest.fixture
@@ -106,22 +105,6 @@ def test_a_client_authenticates_with_an_assertion_and_refreshes(issuer: StrictIs
     assert post(f"{issuer.url}/token", form).ok
     assert post(f"{issuer.url}/token", form).json()["error"] == "invalid_client"
     assert [row.outcome for row in issuer.presentations()] == ["rotated"]
-
-
-def test_a_token_is_made_from_another_ones(issuer: StrictIssuer) -> None:
-    auth = ("app", "s3cret")
-    own = post(f"{issuer.url}/token", CREDENTIALS, auth=auth)
-    assert own.ok
-    form = [
-        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-        ("subject_token", own.json()["access_token"]),
-        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
-        ("audience", "storage"),
-        ("audience", "compute"),
-    ]
-    assert post(f"{issuer.url}/token", form, auth=auth).ok
-    assert [row.error for row in issuer.grants.requests()] == ["", ""]
-    assert issuer.grants.requests()[-1].every("audience") == ["storage", "compute"]
 
 
 def test_a_grant_can_be_switched_off(issuer: StrictIssuer) -> None:

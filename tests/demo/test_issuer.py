@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -102,10 +101,10 @@ def serving(caplog: pytest.LogCaptureFixture, *seeds: Sensitive) -> Iterator[str
 def test_a_restarted_server_knows_the_example_its_seeds_and_what_it_issued(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def redeem(url: str, token: str) -> Any:
-        return post(
-            f"{url}/token", grant(Sensitive(token)), auth=("my-app", "my-app-client-secret")
-        )
+    client = ("my-app", "my-app-client-secret")
+
+    def redeem(url: str, token: str) -> requests.Response:
+        return post(f"{url}/token", grant(Sensitive(token)), auth=client)
 
     with serving(caplog, Sensitive("another")) as url:
         assert redeem(url, "another").ok

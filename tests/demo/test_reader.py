@@ -4,10 +4,8 @@ import os
 import time
 from pathlib import Path
 
-import pytest
-
 from csidriver.demo.jwt import sign_jwt
-from csidriver.demo.reader import Reader
+from csidriver.demo.reader import Reader, Tally
 
 KEY = b"k" * 32
 
@@ -16,56 +14,40 @@ def token(lives: float) -> str:
     return sign_jwt({"exp": time.time() + lives, "jti": str(lives)}, KEY)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "token"
+def judge(path: Path, *texts: str, prefix: str = "", suffix: str = "") -> Tally:
+    """Write each text into the file, and read it."""
+    reader = Reader(str(path / "token"), KEY, prefix, suffix)
+    for text in texts:
+        (path / "token").write_text(text)
+        reader.read(chunk=7)
+    return reader.tally
 
 
-def reader(path: Path, prefix: str = "", suffix: str = "") -> Reader:
-    return Reader(str(path), KEY, prefix, suffix)
+def test_whole_and_valid_reads_are_good(tmp_path: Path) -> None:
+    tally = judge(tmp_path, token(60), token(61))
+    assert (tally.reads, tally.torn, tally.expired, tally.inode_changes) == (2, 0, 0, 0)
 
 
-def test_whole_and_valid_reads_are_good(path: Path) -> None:
+def test_anything_but_the_whole_token_is_torn(tmp_path: Path) -> None:
+    assert judge(tmp_path, token(60)[:-1], "", token(60) * 2).torn == 3
+
+
+def test_a_token_past_its_expiry_is_expired_at_every_read(tmp_path: Path) -> None:
+    assert judge(tmp_path, *[token(-1)] * 2).expired == 2
+
+
+def test_the_text_around_the_token_counts_too(tmp_path: Path) -> None:
+    texts = [f"oauth2:{token(60)}:resource", f"oauth2:{token(70)}"]
+    assert judge(tmp_path, texts[0], prefix="oauth2:", suffix=":resource").torn == 0
+    assert judge(tmp_path, *texts, prefix="oauth2:", suffix=":resource").torn == 1
+
+
+def test_a_replaced_file_is_another_inode(tmp_path: Path) -> None:
+    path, draft = tmp_path / "token", tmp_path / "draft"
+    reader = Reader(str(path), KEY, "", "")
     path.write_text(token(60))
-    judge = reader(path)
-    for chunk in (65536, 7):
-        judge.read(chunk=chunk)
-    assert (judge.tally.reads, judge.tally.torn, judge.tally.expired) == (2, 0, 0)
-
-
-@pytest.mark.parametrize("damage", [lambda t: t[:-1], lambda _: "", lambda t: t + t])
-def test_anything_but_the_whole_token_is_torn(path: Path, damage: object) -> None:
-    assert callable(damage)
-    path.write_text(damage(token(60)))
-    judge = reader(path)
-    judge.read(chunk=65536)
-    assert judge.tally.torn == 1
-
-
-def test_a_token_past_its_expiry_is_expired_at_every_read(path: Path) -> None:
-    path.write_text(token(-1))
-    judge = reader(path)
-    judge.read(chunk=65536)
-    judge.read(chunk=65536)
-    assert judge.tally.expired == 2
-
-
-def test_the_text_around_the_token_counts_too(path: Path) -> None:
-    path.write_text(f"oauth2:{token(60)}:resource")
-    judge = reader(path, "oauth2:", ":resource")
-    judge.read(chunk=65536)
-    assert judge.tally.torn == 0
-    path.write_text(f"oauth2:{token(70)}")
-    judge.read(chunk=65536)
-    assert judge.tally.torn == 1
-
-
-def test_a_replaced_file_is_another_inode(path: Path) -> None:
-    path.write_text(token(60))
-    judge = reader(path)
-    judge.read(chunk=65536)
-    draft = path.with_name("draft")
+    reader.read(chunk=65536)
     draft.write_text(token(60))
     os.replace(draft, path)  # noqa: PTH105 - what a naive writer does
-    judge.read(chunk=65536)
-    assert judge.tally.inode_changes == 1
+    reader.read(chunk=65536)
+    assert reader.tally.inode_changes == 1

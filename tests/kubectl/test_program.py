@@ -49,10 +49,9 @@ with open({fifo!r}) as answer:
 
 
 def asking(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes | None
+    fifo: Path, monkeypatch: pytest.MonkeyPatch, body: bytes | None
 ) -> tuple[int, list[str]]:
     """Run a program that asks a question; return its status and what has been passed on."""
-    fifo = tmp_path / "answer"
     os.mkfifo(fifo)
     passed_on: list[str] = []
 
@@ -70,18 +69,13 @@ def asking(
     return done.status, passed_on
 
 
-def test_a_question_of_a_credential_plugin_is_passed_on_once(
+def test_a_question_of_a_credential_plugin_is_passed_on_once_but_of_no_call_with_a_body(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, passed_on = asking(tmp_path, monkeypatch, None)
+    status, passed_on = asking(tmp_path / "question", monkeypatch, None)
     assert status == 0
     assert "".join(passed_on) == "open https://issuer.example/device"
-
-
-def test_nothing_of_a_call_with_a_body_is_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert asking(tmp_path, monkeypatch, b"{}") == (0, [])
+    assert asking(tmp_path / "body", monkeypatch, b"{}") == (0, [])
 
 
 def test_lines_come_before_the_program_ends() -> None:

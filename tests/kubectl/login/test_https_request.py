@@ -33,17 +33,14 @@ def test_redirects_are_not_followed() -> None:
     assert "planted" not in str(failure.value)
 
 
-def test_a_large_answer_is_refused() -> None:
-    with (
-        Peer(http(b"x" * ((1 << 20) + 1))) as server,
-        pytest.raises(LoginFailed, match="larger than 1 MiB"),
-    ):
-        HttpsClient().send(HttpsRequest(f"http://{server.address}/t"))
-
-
-def test_a_server_of_single_bytes_does_not_hold_the_login() -> None:
-    with Peer(http(b"x" * 1000), slowly=0) as server, pytest.raises(NoAnswer):
-        HttpsClient(timeout=0.3).send(HttpsRequest(f"http://{server.address}/t"))
+def test_an_endless_answer_does_not_hold_the_login() -> None:
+    with Peer(http(b"x" * ((1 << 20) + 1))) as server:
+        request = HttpsRequest(f"http://{server.address}/t")
+        with pytest.raises(LoginFailed, match="larger than 1 MiB"):
+            HttpsClient().send(request)
+        server.slowly = 0
+        with pytest.raises(NoAnswer):
+            HttpsClient(timeout=0.3).send(request)
 
 
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"])
