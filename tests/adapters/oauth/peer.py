@@ -104,12 +104,13 @@ class Peer:
             self._count(served, is_open=False)
 
     def _answer(self, connection: socket.socket) -> bool:
+        request = ""
         if not self._greets:
             request = read_request(connection)
             if not request and self.per_connection > 1:
                 return False  # the client has closed the connection
             self.requests.append(request)
-        reply = self.reply if self._greets else self.reply_to(request)
+        reply = self.reply_to(request)
         self.before_reply()
         fast = len(reply) if self.slowly is None else self.slowly
         connection.sendall(reply[:fast])

@@ -116,7 +116,11 @@ def test_only_a_client_that_a_token_is_for_may_exchange_it(server: Server) -> No
 
 def test_faulty_exchanges_are_refused(server: Server) -> None:
     other_type = "urn:ietf:params:oauth:token-type:refresh_token"
-    faults = {"subject_token": "no token", "requested_token_type": other_type, "actor_token": "x"}
+    faults: dict[str, Any] = {
+        "subject_token": "no token",
+        "requested_token_type": other_type,
+        "actor_token": "x",
+    }
     for name, value in faults.items():
         with pytest.raises(OAuthError) as refused:
             server.exchange(**{name: value})

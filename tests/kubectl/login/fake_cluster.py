@@ -18,10 +18,9 @@ def encode(text: str) -> str:
 
 
 def source(
-    *, notes: Mapping[str, str | None] | None = None, data: Mapping[str, str] | None = None
+    *, notes: Mapping[str, str] | None = None, data: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """A source of client `cli`; `notes` changes its annotations."""
-    found = {annotations.IS_TOKEN: "true", **(notes or {})}
     values = {"oauth": '{"refresh_token": "rt-0"}', "clientID": "cli"} if data is None else data
     return {
         "apiVersion": "v1",
@@ -31,7 +30,7 @@ def source(
             "namespace": NAMESPACE,
             "uid": "uid-1",
             "resourceVersion": "1",
-            "annotations": {key: text for key, text in found.items() if text is not None},
+            "annotations": {annotations.IS_TOKEN: "true", **(notes or {})},
         },
         "data": {key: encode(text) for key, text in values.items()},
     }
@@ -53,10 +52,8 @@ class FakeKubectl(Kubectl):
         self.after_write: Callable[[], None] = lambda: None
         self.before_patch: Callable[[], None] = lambda: None
         if issuers:
-            text = json.dumps({"issuers": list(issuers)})
-            self.objects["configmap", "oauth2-csi-issuers-public"] = {
-                "data": {"issuers.json": text}
-            }
+            data = {"issuers.json": json.dumps({"issuers": list(issuers)})}
+            self.objects["configmap", "oauth2-csi-issuers-public"] = {"data": data}
 
     def put(self, manifest: dict[str, Any]) -> None:
         self.objects["secret", manifest["metadata"]["name"]] = manifest
@@ -72,7 +69,7 @@ class FakeKubectl(Kubectl):
         """Write what a refresher would."""
         notes = {f"{annotations.PREFIX}{k.replace('_', '-')}": v for k, v in values.items()}
         metadata = self.secret()["metadata"]
-        metadata.setdefault("annotations", {}).update(notes)
+        metadata["annotations"].update(notes)
         metadata["resourceVersion"] = f"{metadata.get('resourceVersion', '')}1"
 
     def get(self, *arguments: str) -> Any:
@@ -84,7 +81,7 @@ class FakeKubectl(Kubectl):
     def get_text(self, *arguments: str) -> str:
         if arguments[0].startswith("namespace/"):
             return arguments[0]
-        notes = self.get(*arguments)["metadata"].get("annotations", {})
+        notes = self.get(*arguments)["metadata"]["annotations"]
         keys = ("status", "refreshed-at", "expires-at", "message")
         return "\n".join(notes.get(annotations.PREFIX + key, "") for key in keys) + "\n"
 

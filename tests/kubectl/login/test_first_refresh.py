@@ -38,12 +38,8 @@ def test_it_ends_when_the_token_is_ready() -> None:
     away = [says(status=status, message="wait") for status in ("Uncertain", "IssuerUnavailable")]
     found, said = wait([PENDING, PENDING, *away, READY])
     assert found == TokenStatus("Ready", T2, "2026-01-01T01:00:00Z", "fresh")
-    texts = [
-        "Pending: the first refresh is under way",
-        "Uncertain: wait",
-        "IssuerUnavailable: wait",
-    ]
-    assert said == texts
+    pending = "Pending: the first refresh is under way"
+    assert said == [pending, "Uncertain: wait", "IssuerUnavailable: wait"]
 
 
 @pytest.mark.parametrize("status", ["Ready", "NeedsReauth"])

@@ -15,10 +15,3 @@ def test_a_line_is_read_as_go_quotes_it() -> None:
 def test_a_line_that_is_no_record_is_a_failure(line: str) -> None:
     with pytest.raises(KubectlFailed, match="not a record"):
         list(records.parse_records([line], 2))
-
-
-def test_templates_name_each_field_and_nothing_else() -> None:
-    template = records.record([records.quoted(".metadata.name")])
-    assert template == r'[{{printf "%+q" (or .metadata.name "")}}]{{"\n"}}'
-    assert records.of_event("X") == "{{$type := .type}}{{with .object}}X{{end}}"
-    assert ".data" not in template
