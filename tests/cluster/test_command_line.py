@@ -116,21 +116,6 @@ def test_errors_of_the_server_are_told_apart(kubectl: Kubectl) -> None:
         Kubectl(["--context=typo"]).namespace()
 
 
-def test_objects_are_created_changed_and_watched(kubectl: Kubectl, team: ControlPlane) -> None:
-    kubectl.create(secret("created", None))
-    kubectl.patch("secret", "created", TEAM, {"metadata": {"labels": {"a": "b"}}})
-    kubectl.patch("secret", "created", TEAM, {"metadata": {"labels": None}})
-    stored = team.api("GET", f"/api/v1/namespaces/{TEAM}/secrets/created")
-    assert set(stored["data"]) == {"oauth", "clientID"}
-    assert not {"labels", "annotations"} & stored["metadata"].keys()
-    template = '{{.type}} {{.object.metadata.name}}{{"\\n"}}'
-    lines = kubectl.watch_text("secrets", "created", HERE, f"--output=go-template={template}")
-    assert next(lines) == "ADDED created"
-    kubectl.close()
-    assert list(lines) == []
-    team.kubectl("delete", "secret", "created", HERE)
-
-
 @pytest.fixture(scope="module")
 def plugin_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The PATH of a user who has the files that `make plugin` writes."""

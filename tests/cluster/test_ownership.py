@@ -50,10 +50,6 @@ class Handover:
 Act = Callable[[Handover, Bench], None]
 
 
-def no_secret(_: Handover, _bench: Bench) -> None:
-    """Nothing in the new namespace."""
-
-
 def old_seed(handover: Handover, _: Bench) -> None:
     handover.apply(f'{{"refresh_token":"{handover.seed.reveal()}"}}')
 
@@ -62,7 +58,7 @@ def new_login(handover: Handover, bench: Bench) -> None:
     handover.user.apply(NAME, bench.issuer.seed("my-app"))
 
 
-OWNERS = (no_secret, old_seed, new_login)
+OWNERS = (old_seed, new_login)
 
 
 def test_a_later_namespace_gets_nothing_of_an_earlier_one(cluster: Cluster, tmp_path: Path) -> None:

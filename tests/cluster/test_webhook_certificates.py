@@ -15,6 +15,7 @@ from csidriver.adapters.clock import SystemClock
 from csidriver.core.admission.certificates import RotationPolicy
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.webhook.x509 import CertificateFactory
+from tests.cluster.broker_role import create_namespace
 from tests.cluster.cluster import Cluster
 from tests.cluster.webhook_cluster import (
     CONFIGURATIONS,
@@ -50,7 +51,7 @@ STEP = RESTLESS.propagation_delay / 4
 @pytest.fixture(scope="module")
 def of_module(cluster: Cluster) -> WebhookCluster:
     webhook_cluster = WebhookCluster(cluster)
-    webhook_cluster.create_namespace(NAMESPACE)
+    create_namespace(cluster.plane, NAMESPACE)
     return webhook_cluster
 
 

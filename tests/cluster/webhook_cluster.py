@@ -68,14 +68,6 @@ class WebhookCluster:
         self.plane.api("DELETE", f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets/{CERTIFICATE}")
         self.plane.install("Secret")
 
-    def create_namespace(self, name: str, **labels: str) -> None:
-        """Create a namespace that accepts pods."""
-        metadata = {"name": name, "labels": labels}
-        self.plane.api("POST", "/api/v1/namespaces", {"metadata": metadata})
-        # A controller would make this account; it does not run here.
-        account = {"metadata": {"name": "default"}}
-        self.plane.api("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
-
     def create_pod(self, namespace: str, pod: Pod) -> tuple[int, dict[str, Any]]:
         """Try to create a pod as administrator; return HTTP status and body. It is thread-safe."""
         answer = self._pool.request(

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from csidriver.demo.families import RegisteredClient
 from csidriver.demo.issuer import DEMO_CLIENT
-from tests.e2e import readers, trust
+from tests.e2e import readers
 from tests.e2e.cluster import CLUSTER, Cluster
 from tests.e2e.installation import install
 from tests.e2e.readers import Reader
@@ -27,7 +26,7 @@ collect_ignore = [] if os.environ.get("E2E_BEFORE") else ["test_upgrade.py"]
 # What the README's user does comes first, on a cluster that has nothing yet.
 _ORDER = (
     *("test_readme.py", "test_image.py", "*"),
-    *("test_disruption.py", "test_sabotage.py", "test_uninstall.py"),
+    *("test_disruption.py", "test_uninstall.py"),
 )
 
 
@@ -45,7 +44,7 @@ def e2e(pytestconfig: pytest.Config) -> Cluster:
 @pytest.fixture(scope="session")
 def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
     """The default issuer: access tokens live 20 s, every refresh token works once."""
-    with _issuer(e2e, trust.client_of(e2e.own.plane), lifetime=20) as server:
+    with _issuer(e2e, lifetime=20) as server:
         yield server
 
 
@@ -62,11 +61,9 @@ def driver(e2e: Cluster, issuer: ScriptedIssuer, slow_issuer: ScriptedIssuer) ->
     issuers = [
         {"name": "fast", "issuer": issuer.url, "default": True, "internal": True},
         {"name": "slow", "issuer": slow_issuer.url, "internal": True},
-        trust.issuer_entry(issuer),
     ]
     # A node needs no right.
-    values = f"issuers={json.dumps(issuers)},node.legacyRights=false"
-    install(e2e, f"{values},{trust.chart_value(issuer)}")
+    install(e2e, f"issuers={json.dumps(issuers)},node.legacyRights=false")
     return e2e
 
 
@@ -92,8 +89,6 @@ def user(driver: Cluster, request: pytest.FixtureRequest) -> Iterator[UserNamesp
     driver.kubectl("delete", "namespace", found.name, "--wait=false")
 
 
-def _issuer(e2e: Cluster, *clients: RegisteredClient, lifetime: float) -> ScriptedIssuer:
-    address = (e2e.own.address, 0)
-    clients = (DEMO_CLIENT, *clients)
-    policy = Policy(lifetime=lifetime, refresh_token_unasked=True)
-    return ScriptedIssuer(clients=clients, address=address, policy=policy)
+def _issuer(e2e: Cluster, lifetime: float) -> ScriptedIssuer:
+    address, policy = (e2e.own.address, 0), Policy(lifetime=lifetime)
+    return ScriptedIssuer(clients=[DEMO_CLIENT], address=address, policy=policy)

@@ -31,7 +31,6 @@ class Policy:
     grace: float = 0.0  # after a rotation the replaced token still gets the same successor
     extra: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     introspection: bool = True  # advertised in the metadata, and served
-    refresh_token_unasked: bool = False  # in replies to grants that need none
     throttled: str = ""  # clients whose ids begin so are told to come back in an hour; "" for none
 
 
@@ -101,8 +100,6 @@ class PolicyFamilies(TokenFamilies):
 
     def issue(self, client_id: str, scope: str, **claims: object) -> dict[str, object]:
         fields = super().issue(client_id, scope, **claims)
-        if self.policy.refresh_token_unasked:
-            fields["refresh_token"] = self.seed(client_id, None).reveal()
         return {**fields, **self.policy.extra}
 
     def _token_response(
