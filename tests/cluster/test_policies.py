@@ -1,7 +1,7 @@
 """What policies let stolen tokens of the driver's accounts change, at a real API server."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -29,7 +29,6 @@ NS = "policies"
 SECRETS = f"/api/v1/namespaces/{NS}/secrets"
 CONFIG_MAPS = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/configmaps"
 OPENAPI = "/openapi/v3/apis/admissionregistration.k8s.io/v1"
-OTHERS = "rights-beyond-those-of-the-webhook"
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}
 SEEN = {STATUS: "Seen"}
 
@@ -233,30 +232,6 @@ def test_every_field_that_the_api_server_knows_is_tried(cluster: Cluster) -> Non
         "WebhookClientConfig": {"caBundle", *CONNECTIONS},
         "MutatingWebhookConfiguration": {"apiVersion", "kind", "metadata", "webhooks"},
     }
-
-
-def test_another_configuration_is_refused_by_rights_and_by_the_policy(
-    thief: Thief, webhooks: WebhookCluster
-) -> None:
-    plane, path = webhooks.plane, f"{CONFIGURATIONS}/of-somebody-else"
-    manifest = webhooks.manifest(443)
-    manifest["metadata"] = {"name": "of-somebody-else"}
-    manifest["webhooks"][0]["failurePolicy"] = "Ignore"
-    plane.api("POST", CONFIGURATIONS, manifest)
-    authority = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "QQ=="}]
-    attack: Callable[[], str] = partial(thief.patch, WEBHOOK, path, authority)
-    rights = f"clusterrole/{OTHERS}", f"clusterrolebinding/{OTHERS}"
-    try:
-        assert "cannot patch resource" in attack()
-        verbs = "--verb=get,patch", "--resource=mutatingwebhookconfigurations"
-        plane.kubectl("create", "clusterrole", OTHERS, *verbs)
-        account = f"--serviceaccount={DRIVER_NAMESPACE}:{WEBHOOK}"
-        plane.kubectl("create", "clusterrolebinding", OTHERS, f"--clusterrole={OTHERS}", account)
-        text = "the webhook changes only the configuration oauth2-csi-webhook"
-        until(lambda: text in attack())
-    finally:
-        plane.kubectl("delete", *rights, "--ignore-not-found")
-        plane.api("DELETE", path)
 
 
 def test_the_roles_change_what_is_theirs(thief: Thief, webhooks: WebhookCluster) -> None:

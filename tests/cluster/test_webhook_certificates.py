@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Self
 
 import pytest
@@ -24,7 +23,7 @@ from tests.cluster.webhook_cluster import (
 )
 from tests.core.admission.pods import ENTRY, as_mirror, pod_with
 from tests.refresher.bench import until
-from tests.webhook.replica import Replica, ReplicaOptions
+from tests.webhook.replica import Replica
 from tests.webhook.service_proxy import ServiceProxy
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
@@ -72,10 +71,9 @@ class Stage:
         self._replicas: list[Replica] = []
         webhook_cluster.register(self.front.port)
 
-    def start(self, given: ReplicaOptions | None = None) -> Replica:
+    def start(self, policy: RotationPolicy, clock: SystemClock) -> Replica:
         cluster = self._webhook_cluster
-        replica = Replica(cluster.store(), cluster.configuration(), given)
-        replica.start()
+        replica = Replica(cluster.store(), cluster.configuration(), policy, clock)
         self._replicas.append(replica)
         until(lambda: replica.role.ready() == [], "ready")
         self.front.ports = [*self.front.ports, replica.port]
@@ -98,7 +96,7 @@ def test_only_annotated_pods_depend_on_the_webhook(webhook_cluster: WebhookClust
     mirror = as_mirror(as_created_by_controllers(pod_with(ENTRY)))
     create = ("create", "--dry-run=server", "--filename=-", f"--namespace={NAMESPACE}")
     with contextlib.closing(Stage(webhook_cluster)) as stage:
-        stage.start()
+        stage.start(RotationPolicy(poll_interval=0.1), SystemClock())
         webhook_cluster.wait_until_served(NAMESPACE)
         done = webhook_cluster.plane.try_kubectl(*create, stdin=json.dumps(mirror))
         assert (done.returncode, done.stderr) == (0, ""), "the webhook would warn"
@@ -186,7 +184,6 @@ def test_rotation_fails_no_pod_of_a_stream(webhook_cluster: WebhookCluster) -> N
     Their clock is as slow as the API server is to learn of a new authority.
     """
     clock = SteppedClock()
-    given = ReplicaOptions(policy=RESTLESS, clock=clock)
     store, parsed = webhook_cluster.store(), CertificateFactory().certificates
     authorities: set[str] = set()
     certificates: set[str] = set()
@@ -194,8 +191,8 @@ def test_rotation_fails_no_pod_of_a_stream(webhook_cluster: WebhookCluster) -> N
         contextlib.closing(Stage(webhook_cluster)) as stage,
         contextlib.closing(Canary(webhook_cluster)) as canary,
     ):
-        first = stage.start(replace(given, drain=2.0))
-        stage.start(given)
+        first = stage.start(RESTLESS, clock)
+        stage.start(RESTLESS, clock)
         webhook_cluster.wait_until_served(NAMESPACE)
 
         def rotate(count: int) -> None:
@@ -210,7 +207,7 @@ def test_rotation_fails_no_pod_of_a_stream(webhook_cluster: WebhookCluster) -> N
 
         with Stream(webhook_cluster) as stream:
             rotate(3)
-            stage.start(given)
+            stage.start(RESTLESS, clock)
             stage.stop(first)
             rotate(5)
         assert stream.refusals == []

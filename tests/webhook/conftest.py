@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from csidriver.adapters.directory import DirectoryStore
-from tests.webhook.fakes import FakeClock, FakeConfiguration
-from tests.webhook.rig import Rig
+from tests.webhook.rig import FakeClock, FakeConfiguration, Rig
 from tests.webhook.served import Served, serving
 
 

@@ -1,20 +1,70 @@
-"""One replica with a clock and a configuration of its own, and what it has stored."""
+"""One replica on a clock to turn and a configuration in memory, and what it has stored."""
+
+import threading
 
 from prometheus_client import CollectorRegistry
 
 from csidriver.adapters.directory import DirectoryStore
-from csidriver.core.admission.certificates import Certificate, RotationPolicy
+from csidriver.core.admission.certificates import Certificate, CurrentCaBundles, RotationPolicy
 from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
+from csidriver.errors import StoreConflict, StoreError
 from csidriver.webhook.certificate_secret import empty_secret
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.x509 import CertificateFactory
-from tests.webhook.fakes import FakeClock, FakeConfiguration
-from tests.webhook.replica import NAMES, ReplicaOptions, certificates_in
+from tests.webhook.replica import NAMES, certificates_in
 
 PKI = CertificateFactory()
 TERMS = RotationPolicy()
 DAY = 86_400.0
+
+
+class FakeClock:
+    """A clock that goes on only when told to."""
+
+    def __init__(self, now: float) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        self.time += seconds
+        return event.is_set()
+
+
+class FakeConfiguration:
+    """A MutatingWebhookConfiguration; `refuse` is raised by reads or writes, `busy` by a write."""
+
+    def __init__(self, *bundles: str) -> None:
+        self.bundles: tuple[str, ...] | None = bundles
+        self.version = 1
+        self.unreadable: StoreError | None = None
+        self.unwritable: StoreError | None = None
+
+    def __str__(self) -> str:
+        return "MutatingWebhookConfiguration ours"
+
+    def read(self) -> CurrentCaBundles | None:
+        if self.unreadable is not None:
+            raise self.unreadable
+        if self.bundles is None:
+            return None
+        return CurrentCaBundles(self.bundles, str(self.version), ())
+
+    def write(self, base: CurrentCaBundles, bundle: str) -> None:
+        if self.unwritable is not None:
+            raise self.unwritable
+        if base.version != str(self.version):
+            raise StoreConflict("it has changed")
+        self.set(*[bundle] * len(base.bundles))
+
+    def set(self, *bundles: str) -> None:
+        self.bundles = bundles
+        self.version += 1
 
 
 class Rig:
@@ -31,8 +81,7 @@ class Rig:
         self.configuration = configuration or FakeConfiguration()
         metrics = WebhookMetrics(CollectorRegistry())
         self.expiry = metrics.expiry._value.get
-        given = ReplicaOptions(TERMS, names)
-        self.made = certificates_in(store, configuration, given, clock, metrics)
+        self.made = certificates_in(store, configuration, clock, metrics, TERMS, names)
 
     def beside(self, names: frozenset[str] = NAMES) -> "Rig":
         return Rig(self.store, self.configuration, self.clock, names)

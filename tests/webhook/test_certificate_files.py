@@ -14,7 +14,7 @@ from csidriver.webhook.certificate_files import FileCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.x509 import CertificateFactory
 from tests.refresher.bench import until
-from tests.webhook.fakes import FakeClock
+from tests.webhook.rig import FakeClock
 
 PKI = CertificateFactory()
 

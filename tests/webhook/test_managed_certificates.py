@@ -75,17 +75,6 @@ def test_another_authority_is_published_at_once_and_served_once_it_has_settled(r
     assert rig.published() == {one.id for one in rig.authorities()}
 
 
-def test_an_authority_is_forgotten_when_it_has_expired(rig: Rig) -> None:
-    rig.reconcile()
-    (old,) = rig.authorities()
-    while rig.clock.time <= old.expires:
-        rig.clock.time += 20 * DAY
-        rig.reconcile()
-        assert rig.made.problems() == []
-    assert old.id not in {one.id for one in rig.authorities()}
-    assert old.id not in rig.published()
-
-
 def test_an_outage_is_no_reason_to_be_unready(rig: Rig) -> None:
     rig.reconcile()
     rig.configuration.unreadable = StoreUnavailable("away")
