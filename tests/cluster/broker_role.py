@@ -59,7 +59,6 @@ class BrokerRole:
         until(lambda: page_of(self.log, "readyz") == (200, "ok\n"))
 
     def stop(self, *, kill: bool = False) -> None:
-        """Stop or kill the broker; harmless if it does not run."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -83,7 +82,6 @@ class BrokerRole:
         self.authorities.write_text(authority.pem, encoding="ascii")
 
     def plugin_token(self, node: str) -> str:
-        """Return a new token of the plugin's pod on a node."""
         plugin = f"plugin-{node}"
         pods = f"/api/v1/namespaces/{DRIVER_NAMESPACE}/pods"
         if self.plane.api("GET", f"{pods}/{plugin}")["kind"] != "Pod":

@@ -88,7 +88,6 @@ class ControlPlane:
         self.start_api_server()
 
     def start_api_server(self) -> None:
-        """Start the API server on its port and wait until it is ready."""
         services = "fd00:10:96::/112" if ":" in self.address else "10.0.0.0/24"
         self.run(
             "kube-apiserver",
@@ -118,7 +117,6 @@ class ControlPlane:
             pause.wait(0.05)
 
     def stop_api_server(self, *, kill: bool = False) -> None:
-        """Stop or kill the API server; etcd keeps the objects."""
         self.end("kube-apiserver", kill=kill)
 
     def compact(self) -> None:
@@ -137,7 +135,6 @@ class ControlPlane:
         shutil.rmtree(self.root)
 
     def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
-        """Run kubectl as administrator, or with another kubeconfig; return its output."""
         return self.admin.run(*arguments, stdin=stdin, kubeconfig=kubeconfig)
 
     def try_kubectl(
@@ -184,7 +181,6 @@ class ControlPlane:
         return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]
 
     def run(self, name: str, *flags: str) -> None:
-        """Start a program of the control plane; `close` ends it."""
         # A killed test run must not leave its servers behind.
         command = ["setpriv", "--pdeathsig", "KILL", str(program(name)), *flags]
         with (self.root / f"{name}.log").open("ab") as log:

@@ -25,7 +25,6 @@ Manifest = dict[str, Any]
 
 
 def manifests(*kinds: str, path: Path = INSTALL) -> list[Manifest]:
-    """Return the objects of a manifest file, all or those of some kinds."""
     found = [manifest for manifest in _parsed(path) if not kinds or manifest["kind"] in kinds]
     return copy.deepcopy(found)
 
@@ -41,7 +40,6 @@ def _parsed(path: Path) -> tuple[Manifest, ...]:
 
 
 def memory_limit(role: str) -> int:
-    """Return the memory limit of a role's container in bytes."""
     (pod,) = (
         workload["spec"]["template"]["spec"]
         for workload in manifests("Deployment", "DaemonSet")

@@ -22,7 +22,6 @@ class Kubectl:
     def attempt(
         self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl; return the result, also of a failure."""
         return subprocess.run(  # noqa: S603 - a program of ours
             self.command(*arguments, kubeconfig=kubeconfig),
             input=stdin,

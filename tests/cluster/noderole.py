@@ -25,14 +25,11 @@ class NodeRole:
         self.token_file = folder / "token"
         self._uids: dict[str, str] = {}
         self.broker.start()
-        self.renew()
+        self.token_file.write_text(self.broker.plugin_token(NODE_ID), encoding="ascii")
 
     @property
     def flags(self) -> tuple[str, ...]:
         return ("--store=kubernetes", *self.broker.node_flags, f"--broker-token={self.token_file}")
-
-    def renew(self) -> None:
-        self.token_file.write_text(self.broker.plugin_token(NODE_ID), encoding="ascii")
 
     def create_pod(self, namespace: str, *secrets: str, **attributes: str) -> PodRef:
         """Create a pod on the node, with a volume for each Secret."""

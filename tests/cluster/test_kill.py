@@ -56,7 +56,6 @@ def _rehearse(setup: KillTestSetup, before: Before) -> list[str]:
 
 
 def rehearsed(setup: KillTestSetup, before: Before) -> list[str]:
-    """The steps of a refresh; the essential ones are among them, in this order."""
     while is_slow(steps := _rehearse(setup, before)):
         pass
     left = iter(steps)

@@ -41,7 +41,6 @@ def shown(cluster: Cluster) -> str:
 
 
 def data(cluster: Cluster, namespace: str) -> str:
-    """The data of a namespace's Secrets, decoded."""
     items = cluster.plane.api("GET", f"/api/v1/namespaces/{namespace}/secrets")["items"]
     values = [value for item in items for value in (item.get("data") or {}).values()]
     return "\n".join(base64.b64decode(value).decode() for value in values)

@@ -23,7 +23,6 @@ BACK = 40.0
 
 @pytest.fixture
 def node(control_plane: ControlPlane, tmp_path: Path) -> Iterator[LimitedNode]:
-    """A running plugin with one published volume."""
     with (
         contextlib.closing(NodeRole(control_plane, tmp_path)) as role,
         contextlib.closing(LimitedNode(role, (), "--publish-wait=2")) as node,
@@ -37,7 +36,6 @@ def node(control_plane: ControlPlane, tmp_path: Path) -> Iterator[LimitedNode]:
 
 
 def is_published(node: LimitedNode) -> bool:
-    """Return True if a broker has answered in time."""
     try:
         node.publish(node.request())
     except grpc.RpcError:

@@ -54,7 +54,6 @@ class Thief:
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def patch(self, account: str, path: str, patch: Patch, *, dry: bool = False) -> str:
-        """Return why it is refused."""
         if account not in self._tokens:
             words = ("create", "token", account, f"--namespace={DRIVER_NAMESPACE}")
             self._tokens[account] = self.cluster.plane.kubectl(*words).strip()
@@ -166,7 +165,6 @@ def attacks() -> Iterator[Any]:
 
 
 def fill(cluster: Cluster, webhooks: WebhookCluster) -> None:
-    """Create the objects that are attacked."""
     api = cluster.plane.api
     cluster.reset_namespaces(NS)
     many = {f"key-{number}": "" for number in range(501)}

@@ -19,7 +19,6 @@ NS, NAME = "frank", "hello"
 
 
 def encoded(original: dict[str, Any]) -> dict[str, Any]:
-    """The same Secret with `data` instead of `stringData`."""
     plain = original["stringData"].items()
     data = {key: base64.b64encode(text.encode()).decode() for key, text in plain}
     return {key: original[key] for key in original if key != "stringData"} | {"data": data}

@@ -25,7 +25,6 @@ def plane(control_plane: ControlPlane) -> ControlPlane:
 
 @pytest.fixture(scope="module")
 def tokens(plane: ControlPlane) -> dict[str, str]:
-    """Tokens by service account."""
     where = f"--namespace={DRIVER}"
     return {a: plane.kubectl("create", "token", a, where).strip() for a in (*RIGHTS, NOBODY)}
 

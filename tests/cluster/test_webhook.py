@@ -14,11 +14,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from csidriver.core.admission.inject import inject
 from tests.cluster.broker_role import create_namespace
 from tests.cluster.cluster import Cluster
-from tests.cluster.webhook_cluster import (
-    Pod,
-    WebhookCluster,
-    as_created_by_controllers,
-)
+from tests.cluster.webhook_cluster import Pod, WebhookCluster, as_created_by_controllers
 from tests.core.admission.pods import ENTRY, EOS, KEY, PODS, TOKEN_PRINTER, pod_with
 from tests.processes import page_of, running
 from tests.refresher.bench import until

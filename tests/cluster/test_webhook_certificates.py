@@ -16,11 +16,7 @@ from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE
 from csidriver.webhook.x509 import CertificateFactory
 from tests.cluster.broker_role import create_namespace
 from tests.cluster.cluster import Cluster
-from tests.cluster.webhook_cluster import (
-    CONFIGURATIONS,
-    WebhookCluster,
-    as_created_by_controllers,
-)
+from tests.cluster.webhook_cluster import CONFIGURATIONS, WebhookCluster, as_created_by_controllers
 from tests.core.admission.pods import ENTRY, as_mirror, pod_with
 from tests.refresher.bench import until
 from tests.webhook.replica import Replica
@@ -136,7 +132,6 @@ class Canary:
         hook |= {"matchConditions": []}
 
     def sing(self) -> None:
-        """Write the canary's configuration, and wait until it is in force."""
         label = {"canary": str(next(self._numbers))}
         self._manifest["webhooks"][0]["objectSelector"] = {"matchLabels": label}
         plane, path = self._cluster.plane, f"{CONFIGURATIONS}/canary"

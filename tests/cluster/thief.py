@@ -122,7 +122,6 @@ def patch_status(plane: ControlPlane, kubelet: str, pod: PodRef, patch: Manifest
 
 
 def pod_of(name: str, node: str, *secrets: str, **options: Any) -> Manifest:
-    """Return the manifest of a pod; `account` and `annotations` are options."""
     manifest = pod_manifest(PodRef("", name, ""), node, *secrets, templateConfigMapName="page")
     account = options.get("account", "default")
     volumes = manifest["spec"]["volumes"]

@@ -67,7 +67,6 @@ class UserNamespace:
         return None if found is None else grant_secret.from_secret(found)
 
     def generation(self, name: str) -> int:
-        """Return the generation of the grant, 0 without a grant."""
         grant = self.grant(name)
         return 0 if grant is None else grant.generation
 

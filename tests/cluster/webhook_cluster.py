@@ -63,7 +63,6 @@ class WebhookCluster:
         return base64.b64decode(webhook["clientConfig"].get("caBundle", "")).decode()
 
     def reset(self) -> None:
-        """Remove the configuration, and empty the Secret of the certificate."""
         self.plane.api("DELETE", CONFIGURATION)
         self.plane.api("DELETE", f"/api/v1/namespaces/{DRIVER_NAMESPACE}/secrets/{CERTIFICATE}")
         self.plane.install("Secret")

@@ -19,17 +19,11 @@ from tools.manifests import CHART, RENDERED, Refused, difference, render, run
 from tools.programs import program
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 ALERTS = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
 DOCS = INSTALL.parents[1] / "docs"
 METRIC = re.compile(r"oauth2_csi_[a-z_]+")
 
 helm = pytest.mark.tools("helm")
-
-
-def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    name = schema.get("$ref", "").removeprefix("#/definitions/")
-    return resolved(SCHEMA["definitions"][name]) if name else schema
 
 
 def closed_objects(schema: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -48,26 +42,6 @@ def test_no_object_of_the_schema_takes_a_key_it_does_not_know() -> None:
     objects = dict(closed_objects(SCHEMA, ""))
     assert len(objects) > 15
     assert [where for where, found in objects.items() if found["additionalProperties"]] == []
-
-
-def test_values_and_schema_have_the_same_keys() -> None:
-    def compare(values: dict[str, Any], schema: dict[str, Any], where: str) -> None:
-        properties = schema["properties"]
-        assert set(values) == set(properties), where
-        for key, value in values.items():
-            inner = resolved(properties[key])
-            if any(inner.get("properties", {}).values()) and value:
-                compare(value, inner, f"{where}.{key}")
-
-    # Helm adds the one, and the chart that has this one as a subchart the other.
-    values = {**VALUES, "global": {}, "enabled": True}
-    issuer_ref = {"name": "", "kind": "", "group": ""}
-    values["webhook"]["certManager"]["issuerRef"] = issuer_ref
-    values["webhook"]["namespaceSelector"] = {"matchLabels": {}, "matchExpressions": []}
-    values["node"]["resources"] = values["refresher"]["resources"] = {}
-    values["broker"]["certManager"]["issuerRef"] = issuer_ref
-    values["broker"]["resources"] = values["webhook"]["resources"] = {}
-    compare(values, SCHEMA, "values")
 
 
 def test_an_issuer_in_the_values_has_the_keys_the_refresher_reads() -> None:

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from csidriver.core import annotations, names
@@ -170,14 +168,6 @@ def test_the_refreshers_policy_walks_through_few_entries_only() -> None:
     assert len(walks) == 2
     for expression in walks:
         assert expression.startswith("!variables.few || ")
-
-
-def test_the_refreshers_policy_knows_its_keys_and_annotations() -> None:
-    (policy,) = [p for p in manifests(POLICY) if p["metadata"]["name"] == REFRESHER]
-    text = json.dumps(policy["spec"]["validations"])
-    assert f"['{annotations.KEY_OAUTH}', '{annotations.KEY_OAUTH_ALIAS}']" in text
-    assert f"key.startsWith('{annotations.PREFIX}')" in text
-    assert f"[?'{annotations.IS_TOKEN}'] == optional.of('true')" in text
 
 
 def test_every_role_is_bound_and_every_binding_finds_its_role() -> None:

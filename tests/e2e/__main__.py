@@ -31,7 +31,6 @@ _NEEDED = (
 
 
 def main() -> int:
-    """Run it all; the exit status of the tests."""
     # A shell starts what runs in the background with interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in (signal.SIGTERM, signal.SIGHUP):
@@ -56,7 +55,6 @@ def main() -> int:
 
 
 def on_existing(tests: list[str]) -> int:
-    """Run the tests on the cluster of KUBECONFIG."""
     if not (config := os.environ.get("KUBECONFIG")):
         raise Failed("E2E_EXISTING=1 needs KUBECONFIG")
     if find("kubectl") is None:

@@ -14,7 +14,6 @@ if FIRST not in {"4", "6"}:
 
 
 def ordered(ipv4: str, ipv6: str) -> tuple[str, str]:
-    """Return both in the cluster's order of families."""
     return (ipv4, ipv6) if FIRST == "4" else (ipv6, ipv4)
 
 
@@ -33,7 +32,6 @@ class NodeAddresses:
 
     @property
     def name(self) -> str:
-        """The node's name."""
         return f"node-{self.number}"
 
     @property
@@ -53,5 +51,4 @@ class NodeAddresses:
 
 
 def url(address: str, port: int) -> str:
-    """Return the URL of a server's root."""
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

@@ -24,14 +24,13 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The parts that only our own cluster has; `archive` contains the project's image.
+    """The parts that only our own cluster has.
 
     `before` is the tree of the commit E2E_BEFORE, if there is one.
     """
 
     plane: ControlPlane
     nodes: tuple[Node, ...]
-    archive: Path
     before: Path
 
     @property
@@ -41,11 +40,9 @@ class Machine:
 
     @property
     def node_names(self) -> list[str]:
-        """The names of its nodes."""
         return [node.name for node in self.nodes]
 
     def node(self, name: str) -> Node:
-        """Return a node by its name."""
         return next(node for node in self.nodes if node.name == name)
 
 
@@ -68,11 +65,9 @@ class Cluster:
         return self.machine
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl; return its output."""
         return self.admin.run(*arguments, stdin=stdin)
 
     def get(self, *arguments: str) -> Any:
-        """`kubectl get` as JSON."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
     def names(self, *arguments: str) -> list[str]:
@@ -80,19 +75,16 @@ class Cluster:
         return self.kubectl("get", *arguments, "--output=name", "--ignore-not-found").split()
 
     def apply(self, *manifests: Manifest) -> None:
-        """Apply objects."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
 
     def roll_out(self, *workloads: str, seconds: float = 120) -> None:
-        """Wait until workloads of the driver namespace have all their pods ready."""
         for workload in workloads:
             self.kubectl(
                 *("rollout", "status", workload, "--namespace=oauth2-csi"), f"--timeout={seconds}s"
             )
 
     def helm(self, *arguments: str) -> str:
-        """Run helm; return its output."""
         with tempfile.TemporaryDirectory() as folder:
             helm_folders = {f"HELM_{name}_HOME": folder for name in ("CACHE", "CONFIG", "DATA")}
             environment = os.environ | helm_folders | {"KUBECONFIG": str(self.admin.kubeconfig)}
@@ -108,7 +100,6 @@ class Cluster:
 
 
 def until(description: str, check: Callable[[], Found | None], seconds: float = 60) -> Found:
-    """Wait until `check` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {description}"

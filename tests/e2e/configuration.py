@@ -67,7 +67,6 @@ def kubelet(node: NodeAddresses, cgroup: str) -> str:
 
 
 def proxy(node: str, kubeconfig: Path) -> str:
-    """For kube-proxy."""
     return json.dumps(
         {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

@@ -31,13 +31,11 @@ _ORDER = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the files by `_ORDER`."""
     items.sort(key=lambda item: _ORDER.index(item.path.name if item.path.name in _ORDER else "*"))
 
 
 @pytest.fixture(scope="session")
 def e2e(pytestconfig: pytest.Config) -> Cluster:
-    """The cluster."""
     return pytestconfig.stash[CLUSTER]
 
 
@@ -50,7 +48,6 @@ def issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
 
 @pytest.fixture(scope="session")
 def slow_issuer(e2e: Cluster) -> Iterator[ScriptedIssuer]:
-    """The issuer `slow`: access tokens live 300 s."""
     with _issuer(e2e, lifetime=300) as server:
         yield server
 

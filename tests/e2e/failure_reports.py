@@ -24,14 +24,12 @@ class FailureReportPlugin:
         self._folder = folder
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Called by pytest."""
         config.stash[CLUSTER] = self._cluster
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Called by pytest."""
         report = yield
         if report.failed:
             folder = self._folder / item.name

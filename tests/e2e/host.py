@@ -49,17 +49,14 @@ class Host:
         self.until("its file system is there", lambda: name.read_text("ascii") == "sleep\n")
 
     def path(self, path: str) -> Path:
-        """Return a path of the host, as this process sees it."""
         return Path(f"/proc/{self.first}/root{path}")
 
     def write(self, path: str, text: str) -> None:
-        """Write a file."""
         target = self.path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
 
     def mountinfo(self) -> str:
-        """The mounts that services see."""
         return Path(f"/proc/{self.first}/mountinfo").read_text(encoding="utf-8")
 
     def mounts(self, part: str) -> list[Mount]:
@@ -67,13 +64,11 @@ class Host:
         return [mount for mount in parse(self.mountinfo().splitlines()) if part in mount.target]
 
     def run(self, *command: str) -> str:
-        """Run a command on the host; return its output."""
         done = self.try_run(*command)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
     def try_run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command; return the result, also of a failure."""
         return subprocess.run(  # noqa: S603 - commands of tests
             self._inside(command), env=_environment(), capture_output=True, text=True, check=False
         )
@@ -94,11 +89,9 @@ class Host:
             )
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a service."""
         self._processes[name].send_signal(number)
 
     def restart(self, name: str) -> None:
-        """Kill a service, and start it again."""
         process = self._processes.pop(name)
         process.kill()
         process.wait()

@@ -38,12 +38,10 @@ ENTRYPOINT ["/bin/busybox", "sleep", "2147483647"]
 
 
 def stand_ins() -> list[Path]:
-    """Return archives that stand in for images of others."""
     return [_stand_in(name, recipe) for name, recipe in _STAND_INS.items()]
 
 
 def build_image(name: str, archive: Path, tree: Path = CLONE) -> Path:
-    """Build the image of a tree; return its archive."""
     base = os.environ.get("BASE_IMAGE") or image.LOCAL
     return image.make(name, base, archive, BoxedBuildah(), tree=tree)
 

@@ -39,7 +39,6 @@ def leftovers(cluster: Cluster) -> list[str]:
 
 
 def leftovers_of_node(node: Node) -> list[str]:
-    """Return the driver's mounts and files on a node."""
     root = "/var/lib/kubelet"
     marks = (PLUGIN, "/kubernetes.io~csi/", "/volume-subpaths/")
     found = [m.target for m in node.mounts("") if any(mark in m.target for mark in marks)]

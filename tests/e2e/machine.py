@@ -55,7 +55,6 @@ class Machine:
         return first
 
     def stop(self) -> None:
-        """End every process in it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -87,13 +86,11 @@ def inside(first: int, command: Sequence[str]) -> list[str]:
 
 
 def make_cgroup(name: str) -> None:
-    """Make a cgroup, in each hierarchy."""
     for controller in _controllers():
         (controller / name).mkdir()
 
 
 def remove_leftovers() -> None:
-    """Remove the leftovers of killed runs."""
     for folder in _DISK.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             lock = _lock(folder)

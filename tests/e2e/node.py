@@ -50,7 +50,6 @@ class Node(Host):
 
     @staticmethod
     def users(addresses: NodeAddresses) -> dict[str, str]:
-        """Return the users of a node's programs, and their groups."""
         return {
             f"system:node:{addresses.name}": "system:nodes",
             "system:kube-proxy": "system:node-proxiers",
@@ -86,17 +85,14 @@ class Node(Host):
             self.run("mount", "--bind", stand_in, f"/proc/sys/{name}")
 
     def start_runtime(self) -> None:
-        """Start containerd."""
         self.run_service("containerd", "containerd")
 
     def import_images(self, archives: Sequence[Path]) -> None:
-        """Give images to containerd."""
         self.until("containerd answers", lambda: self.try_run("ctr", "version").returncode == 0)
         for archive in archives:
             self.run("ctr", "--namespace=k8s.io", "images", "import", str(archive))
 
     def start(self) -> None:
-        """Start the rest."""
         first, second = self._addresses.own
         proxy = configuration.proxy(self.name, self._kubeconfig("system:kube-proxy"))
         self.write(
@@ -123,7 +119,6 @@ class Node(Host):
         threading.Thread(target=self._follow_services, daemon=True).start()
 
     def wait_until_ready(self) -> None:
-        """Wait until pods can run on it."""
         self.until("the node is ready", self._is_ready)
 
     def restart_kubelet(self) -> None:

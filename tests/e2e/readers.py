@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.cluster import until
-from tests.e2e.user_namespace import (
-    CLIENT,
-    UserNamespace,
-    inject,
-    on,
-    pod,
-    python,
-    secret,
-    volume,
-)
+from tests.e2e.user_namespace import CLIENT, UserNamespace, inject, on, pod, python, secret, volume
 from tests.issuer.issuer import ScriptedIssuer
 
 _SCRIPT = (Path(__file__).parent / "pods/reader.py").read_text(encoding="utf-8")
@@ -37,7 +28,6 @@ class Reader:
         return tally_of(self.log()) | {"restarts": container["restartCount"]}
 
     def log(self) -> list[str]:
-        """Return the end of the log."""
         return self.user.kubectl("logs", self.name, "--tail=3").splitlines()
 
     def last_change(self) -> float:
@@ -61,13 +51,11 @@ def wait_for_next_token(readers: Sequence[Reader], seconds: float = 60) -> None:
 
 
 def is_clean(tally: dict[str, Any]) -> bool:
-    """Return True if there were reads, and no bad ones."""
     bad = tally["torn"] + tally["expired"] + tally["inode_changes"] + tally.get("restarts", 0)
     return bool(tally["reads"] > 0 and bad == 0)
 
 
 def tally_of(lines: list[str]) -> dict[str, Any]:
-    """Return the last totals of a log."""
     tallies = [found for line in lines if "reads" in (found := json.loads(line))]
     return dict(tallies[-1])
 

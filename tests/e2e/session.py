@@ -29,7 +29,6 @@ _API_FLAGS = (
 
 
 def main() -> int:
-    """Bring up a cluster and run pytest on it; its exit status."""
     parser = argparse.ArgumentParser()
     for name in ("root", "disk", "memory", "logs"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -47,7 +46,6 @@ def main() -> int:
 
 
 def start(flags: argparse.Namespace) -> Machine:
-    """Start the control plane and the nodes."""
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -83,7 +81,7 @@ def start(flags: argparse.Namespace) -> Machine:
     for node in nodes:
         node.wait_until_ready()
     say("the tests")
-    return Machine(plane, tuple(nodes), flags.archive[-1], flags.disk / "before")
+    return Machine(plane, tuple(nodes), flags.disk / "before")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ _NAMESPACE = "--namespace=oauth2-csi"
 
 
 def roll_out(cluster: Cluster) -> None:
-    """Wait until all pods of the driver are ready."""
     deployments = cluster.names("deployments", _NAMESPACE)
     cluster.roll_out("daemonset/oauth2-csi-node", *deployments)
 

@@ -71,7 +71,6 @@ def chart_before(cluster: Cluster) -> Path:
 
 
 def image_value(name: str) -> str:
-    """Return the chart's value for an image."""
     repository, _, tag = name.rpartition(":")
     return f"image={json.dumps({'repository': repository, 'tag': tag})}"
 
@@ -87,7 +86,6 @@ def change_to(cluster: Cluster, chart: Path, image: str) -> None:
 
 
 def replace_when(cluster: Cluster, strategy: str) -> None:
-    """Tell the controller of DaemonSets when to replace a plugin."""
     patch = json.dumps({"spec": {"updateStrategy": _STRATEGIES[strategy]}})
     cluster.kubectl("patch", _DAEMON_SET, _NAMESPACE, f"--patch={patch}")
 
@@ -104,7 +102,6 @@ def replace_plugins(cluster: Cluster) -> None:
 
 
 def replace_plugin(cluster: Cluster, node: Node) -> None:
-    """Delete a node's plugin, and wait until the next one is ready."""
     select = ("--selector=app.kubernetes.io/component=node", _NAMESPACE)
     here = (*select, f"--field-selector=spec.nodeName={node.name}")
     (before,) = cluster.names("pods", *here)

@@ -24,7 +24,6 @@ class TokenFile:
     mode: str
     owner: str
     inode: int
-    mtime: str
 
 
 class UserNamespace:
@@ -35,20 +34,16 @@ class UserNamespace:
         self.name = name
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl in the namespace; what it printed."""
         return self.cluster.kubectl(f"--namespace={self.name}", *arguments, stdin=stdin)
 
     def get(self, *arguments: str) -> Any:
-        """`kubectl get` as JSON."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
     def apply(self, *manifests: Manifest) -> None:
-        """Apply objects."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
 
     def try_apply(self, *manifests: Manifest) -> bool:
-        """Apply objects; return True if the API server accepted them."""
         try:
             self.apply(*manifests)
         except AssertionError:
@@ -56,12 +51,10 @@ class UserNamespace:
         return True
 
     def access_token(self, secret: str) -> str:
-        """The access token that a Secret holds."""
         data = self.get("secret", secret)["data"]["oauth"]
         return str(json.loads(base64.b64decode(data).split(b"}")[0] + b"}")["access_token"])
 
     def status(self, secret: str) -> str:
-        """Return the status annotation of a Secret, empty without one."""
         annotations = self.get("secret", secret)["metadata"].get("annotations", {})
         return str(annotations.get(STATUS, ""))
 
@@ -69,12 +62,10 @@ class UserNamespace:
         until(f"{secret} is {status}", lambda: self.status(secret) == status)
 
     def wait_for_next_token(self, secret: str) -> None:
-        """Wait until the refresher has replaced the access token."""
         old = self.access_token(secret)
         until(f"{secret} is refreshed", lambda: self.access_token(secret) != old)
 
     def wait_until_running(self, pod: str, seconds: float = 120) -> None:
-        """Wait until a pod's containers run."""
         self.kubectl("wait", "--for=condition=Ready", f"pod/{pod}", f"--timeout={seconds}s")
 
     def node_of(self, pod: str) -> Node:
@@ -82,15 +73,13 @@ class UserNamespace:
         return self.cluster.own.node(self.get("pod", pod)["spec"]["nodeName"])
 
     def execute(self, pod: str, *command: str) -> str:
-        """Run a command in a pod; return its output."""
         return self.kubectl("exec", pod, "--", *command)
 
     def file(self, pod: str, path: str) -> TokenFile:
-        """Read a file in a pod that has busybox."""
-        script = f"stat -c '%A %u:%g %i %y' {path} && cat {path}"
+        script = f"stat -c '%A %u:%g %i' {path} && cat {path}"
         first, _, content = self.execute(pod, "sh", "-c", script).partition("\n")
-        mode, owner, inode, mtime = first.split(" ", 3)
-        return TokenFile(content, mode, owner, int(inode), mtime)
+        mode, owner, inode = first.split()
+        return TokenFile(content, mode, owner, int(inode))
 
     def wait_for_content(self, pod: str, path: str, secret: str, text: str = "{}") -> TokenFile:
         """Wait until a file is `text` with the access token of a Secret; return the file."""
@@ -101,27 +90,15 @@ class UserNamespace:
 
         return until(f"{path} of {pod} has the token of {secret}", file_with_token)
 
-    def wait_for_change(self, pod: str, path: str, before: TokenFile) -> TokenFile:
-        """Wait until a file has another content than before; return the file."""
-
-        def changed_file() -> TokenFile | None:
-            found = self.file(pod, path)
-            return None if found.content == before.content else found
-
-        return until(f"{path} of {pod} changes", changed_file)
-
     def mount_failures(self, pod: str) -> list[str]:
-        """Return the messages of a pod's FailedMount events."""
         fields = f"--field-selector=involvedObject.name={pod},reason=FailedMount"
         return [event["message"] for event in self.get("events", fields)["items"]]
 
     def delete(self, *names: str) -> None:
-        """Delete objects, `kind/name` each, and wait until they are gone."""
         self.kubectl("delete", "--wait=true", "--timeout=120s", *names)
 
 
 def new_user_namespace(cluster: Cluster, name: str) -> UserNamespace:
-    """A new namespace."""
     cluster.kubectl("create", "namespace", name)
     ready = ("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
     cluster.kubectl(*ready, f"--namespace={name}")

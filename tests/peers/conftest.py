@@ -25,7 +25,6 @@ def keycloak(request: pytest.FixtureRequest) -> Iterator[Keycloak]:
 
 @pytest.fixture
 def build(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
-    """Starts a refresher of a realm."""
     with contextlib.ExitStack() as rigs:
 
         def build(realm: Realm, client: Client = CLIENT, **fields: Any) -> Rig:

@@ -4,6 +4,7 @@ Collected only when named, for it takes minutes and Maven.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from csidriver.core import annotations as core_annotations
 from csidriver.core.oauth.failure_reason import FailureReason
 from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.token_response import Failure, Success
+from csidriver.core.sensitive import Sensitive
 from tests.adapters.oauth.peer import refresh
 from tests.peers.keycloak import CLIENT, Keycloak
 from tests.peers.rig import Rig
@@ -73,7 +75,8 @@ def test_a_changed_client_secret_is_told_and_its_correction_helps(
     rig = build(realm)
     rig.apply("hello", realm.seed())
     until(lambda: rig.refreshed("hello"))
-    rig.client = keycloak.change_secret("secret")
+    keycloak.change_client("secret", CLIENT.client_id, secret="another secret")
+    rig.client = replace(CLIENT, client_secret=Sensitive("another secret"))
     until(lambda: statuses(rig, "hello") == {"ClientRejected"}, "a refresh", ONE_REFRESH)
     message = rig.source("hello").annotations[core_annotations.MESSAGE]
     assert "clientID or clientSecret is refused; correct them" in message

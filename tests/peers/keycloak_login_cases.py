@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from tests.browser import Browser
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.login_bench import ADDRESS, CODE, LoginBench, end_of
-from tests.peers.keycloak import CLIENT, PUBLIC, Keycloak
+from tests.peers.keycloak import PUBLIC, Keycloak
 from tests.peers.login_pages import KEYCLOAK
 
 pytestmark = pytest.mark.tools(*PROGRAMS, *BROWSER, "keycloak")
@@ -54,21 +53,12 @@ def test_a_login_with_a_code_ends_in_an_offline_token_that_rotates(
     bench.assert_it_is_ready_and_rotates("device")
 
 
-@pytest.mark.parametrize("client", [PUBLIC, CLIENT.client_id], ids=["public", "confidential"])
 def test_a_login_in_the_browser_ends_in_a_secret_that_rotates(
-    bench: LoginBench, browser: Browser, tmp_path: Path, client: str
+    bench: LoginBench, browser: Browser
 ) -> None:
-    name, flags = f"web-{client}", ["--client-id", client]
-    if client == CLIENT.client_id:
-        secret = tmp_path / "secret"
-        secret.write_text(CLIENT.client_secret.reveal() + "\n")
-        flags += ["--client-secret-file", str(secret)]
-    with bench.login(name, "--web", *flags) as login:
+    with bench.login("web", "--web") as login:
         browser.open(login.opened())
-        # It asks for consent only where the client is public, as everybody can pretend to be it.
-        KEYCLOAK.authenticate(browser)
-        if client == PUBLIC:
-            browser.click(KEYCLOAK.allow)
+        KEYCLOAK.decide(browser)
         browser.wait_for("You can close this page")
-        assert f"{name} is Ready" in end_of(login)
-    bench.assert_it_is_ready_and_rotates(name)
+        assert "web is Ready" in end_of(login)
+    bench.assert_it_is_ready_and_rotates("web")

@@ -32,7 +32,6 @@ class Rig(Bench):
         self.store.apply(source, NAMESPACE)
 
     def apply_grant(self, name: str, grant_type: str, **annotations: str) -> None:
-        """Apply a Secret without a refresh token."""
         source = manifest(name, "", **{"grant-type": grant_type}, **annotations)
         self.store.apply(source | {"stringData": self._credentials()}, NAMESPACE)
 
@@ -53,7 +52,6 @@ class Rig(Bench):
         return claims_in(companion.data["access_token"])
 
     def live(self, name: str) -> Sensitive:
-        """The refresh token to be presented next."""
         token = self.grant(name).document.refresh_token
         assert token is not None
         return token

@@ -20,8 +20,6 @@ DAY = 86_400.0
 
 
 class FakeClock:
-    """A clock that goes on only when told to."""
-
     def __init__(self, now: float) -> None:
         self.time = now
 

@@ -42,7 +42,6 @@ def attack(scale: Scale, report: Report) -> None:
 
 
 def main(scale: Scale) -> int:
-    """Run it at full size, and print the result."""
     if is_missing():
         return 1
     load = os.getloadavg()[0]

@@ -56,7 +56,6 @@ class HostileNamespace:
         self._made_up = itertools.count()
 
     def fill(self, issuer: ScriptedIssuer) -> None:
-        """Create all Secrets; those with working logins are the first."""
         first = [
             self._secret(
                 f"undone-{number}", issuer.seed(DEMO_CLIENT.client_id), DEMO_CLIENT.client_id
@@ -73,7 +72,6 @@ class HostileNamespace:
                 assert set(pool.map(self._create, manifests)) <= {201}
 
     def edited(self, per_second: float) -> AbstractContextManager[None]:
-        """Edit so often, from a thread of its own."""
         return meanwhile(partial(self._edit, per_second), "hostile")
 
     def _edit(self, per_second: float, stop: threading.Event) -> None:

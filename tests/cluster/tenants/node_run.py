@@ -124,7 +124,6 @@ class NodeRun(contextlib.ExitStack):
         self._edits = 0
 
     def run(self, report: Report) -> None:
-        """Publish all volumes, start the plugin again, and measure."""
         self._node.start()
         published = self._published(report, self._victim, 100)
         report.require("volumes of the victim are refused", holds=published == len(self._victim))
@@ -170,7 +169,6 @@ class NodeRun(contextlib.ExitStack):
         raise AssertionError("the victim has no volumes")
 
     def _write(self, volume: Volume, size: int) -> tuple[str, float]:
-        """Write a new token as the refresher does; return it and when it was written."""
         generation = next(self._generations)
         value = f"at-{generation}-".ljust(size, "x")
         made = token(value, left=LIFETIME, lifetime=LIFETIME)
@@ -190,7 +188,6 @@ class NodeRun(contextlib.ExitStack):
             return list(pool.map(do, volumes))
 
     def _edit(self, stop: threading.Event) -> None:
-        """Give the hostile Secrets new tokens all the time."""
         volumes = random.Random(1).sample(self._hostile, len(self._hostile))  # noqa: S311
         for volume in itertools.cycle(volumes):
             if stop.wait(1 / self._scale.edits_per_second):

@@ -63,7 +63,6 @@ class RefresherRun(contextlib.ExitStack):
         )
 
     def run(self, report: Report) -> None:
-        """Let both tenants begin, start the refresher again, and measure."""
         self.begin()
         self._say("the refresher starts again beside all that")
         with self.process() as log, self._hostile.edited(self._scale.edits_per_second):
