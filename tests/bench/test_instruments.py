@@ -1,5 +1,3 @@
-"""The instruments of the bench measure correctly."""
-
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,3 @@
-"""A run ends with one table and one number per key."""
-
 import json
 from pathlib import Path
 

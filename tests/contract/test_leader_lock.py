@@ -1,5 +1,3 @@
-"""The contract of LeaderLock, for both backends."""
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +26,6 @@ def lease_locks(cluster: Cluster) -> NewLock:
     params=["directory", pytest.param("kubernetes", marks=pytest.mark.tools(*PROGRAMS))]
 )
 def new_lock(request: pytest.FixtureRequest, tmp_path: Path) -> NewLock:
-    """Return a function that makes the same lock for a process of a name."""
     if request.param == "directory":
         return lambda _: FolderLock(tmp_path / "made" / "on demand")
     return lease_locks(request.getfixturevalue("cluster"))

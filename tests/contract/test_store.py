@@ -1,14 +1,11 @@
 """The contract of a store. Another backend needs a harness and one more `params` entry."""
 
 import json
-import queue
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import yaml
@@ -35,6 +32,7 @@ from csidriver.core.kubernetes.secret import Secret, SecretPatch
 from csidriver.core.names import FIELD_MANAGER, REFRESHER, SourceRef
 from csidriver.core.sensitive import Sensitive
 from csidriver.errors import StoreConflict, StoreRefused
+from tests.adapters.kubernetes.watching import WatchThread
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.kubectl_store import LAST_APPLIED, KubectlStore
@@ -44,7 +42,6 @@ DRIVER, TOKENS = "oauth2-csi", "oauth2-csi-tokens"
 FOREIGN = "example.org/note"
 ODD = " 'two'\n\n\tlines: \\ \u2028 \x7f \U0001f511 "
 SEED = "eyJyZWZyZXNoX3Rva2VuIjoicjEifQ=="
-T = TypeVar("T")
 WAIT = 20.0  # seconds until a watch that yields nothing counts as broken
 
 
@@ -131,27 +128,6 @@ def store(harness: Harness) -> Store:
 @pytest.fixture
 def reader(harness: Harness) -> Reader:
     return harness.reader
-
-
-@contextmanager
-def watched(watch: Callable[[threading.Event], Iterator[T]]) -> Iterator[Callable[[], T]]:
-    """Run a watch in a thread; the value is a call that waits for its next word."""
-    seen: queue.Queue[T] = queue.Queue()
-    stop = threading.Event()
-
-    def collect() -> None:
-        for item in watch(stop):
-            seen.put(item)
-
-    thread = threading.Thread(target=collect, daemon=True)
-    thread.start()
-    try:
-        yield lambda: seen.get(timeout=WAIT)
-    finally:
-        stop.set()
-        thread.join(WAIT)
-        assert not thread.is_alive()
-        assert seen.empty()
 
 
 def manifest(name: str = "token", **changes: Any) -> dict[str, Any]:
@@ -329,32 +305,32 @@ def test_a_watch_yields_sources_first_and_then_their_changes(
 ) -> None:
     harness.apply(manifest())
     harness.apply(manifest("plain", metadata={"name": "plain"}))
-    with watched(store.watch_changes) as following:
-        first = following()
+    with WatchThread(store) as seen:
+        first = seen.next()
         assert first == source(read(store).resource_version)
         assert first is not None
         assert first.uid == read(store).uid
-        assert following() is None
+        assert seen.next() is None
         harness.apply(manifest("other"))
         told = read(store, "other").resource_version
-        assert following() == source(told, "other")
+        assert seen.next() == source(told, "other")
         patched = store.patch_secret(read(store), SecretPatch(annotations={STATUS: "Valid"}))
-        seen = following()
-        assert seen is not None
-        assert replace(seen, written_by_driver=False) == source(patched.resource_version)
+        change = seen.next()
+        assert change is not None
+        assert replace(change, written_by_driver=False) == source(patched.resource_version)
         harness.apply(unannotated())
-        assert following() == source("")
+        assert seen.next() == source("")
         harness.apply(manifest())
-        assert following() == source(read(store).resource_version)
+        assert seen.next() == source(read(store).resource_version)
         harness.remove("token")
-        assert following() == source("")
+        assert seen.next() == source("")
 
 
 def test_a_source_is_by_us_when_nobody_wrote_since(harness: Harness, store: Store) -> None:
     harness.apply(manifest())
-    with watched(store.watch_changes) as following:
-        assert following() == source(read(store).resource_version)
-        assert following() is None
+    with WatchThread(store) as seen:
+        assert seen.next() == source(read(store).resource_version)
+        assert seen.next() is None
         by_us, attempts = False, 0
         while not by_us:
             # Who wrote in which second is all that a backend knows: in one second with a
@@ -362,17 +338,17 @@ def test_a_source_is_by_us_when_nobody_wrote_since(harness: Harness, store: Stor
             attempts += 1
             patch = SecretPatch(annotations={STATUS: str(attempts)})
             patched = store.patch_secret(read(store), patch)
-            seen = following()
-            assert seen is not None
-            assert seen.resource_version == patched.resource_version
+            change = seen.next()
+            assert change is not None
+            assert change.resource_version == patched.resource_version
             assert attempts < 10_000
-            by_us = seen.written_by_driver
+            by_us = change.written_by_driver
             assert (patched.manager == FIELD_MANAGER) is by_us
         harness.apply(manifest(data={"oauth": SEED}))
-        assert following() == source(read(store).resource_version)
-    with watched(store.watch_changes) as following:
-        assert following() == source(read(store).resource_version)
-        assert following() is None
+        assert seen.next() == source(read(store).resource_version)
+    with WatchThread(store) as seen:
+        assert seen.next() == source(read(store).resource_version)
+        assert seen.next() is None
 
 
 def test_a_watch_yields_grants_and_companions_with_their_token(store: Store) -> None:
@@ -388,22 +364,22 @@ def test_a_watch_yields_grants_and_companions_with_their_token(store: Store) -> 
     ]
     for stranger in strangers:
         store.create_secret(stranger)
-    with watched(store.watch_changes) as following:
-        assert {following(), following()} == {
+    with WatchThread(store) as seen:
+        assert {seen.next(), seen.next()} == {
             SecretChange(ref, TokenObject.GRANT, kept.resource_version),
             SecretChange(ref, TokenObject.COMPANION, shown.resource_version),
         }
-        assert following() is None
+        assert seen.next() is None
         shown = store.patch_secret(shown, document("d2"))
-        assert following() == SecretChange(ref, TokenObject.COMPANION, shown.resource_version)
+        assert seen.next() == SecretChange(ref, TokenObject.COMPANION, shown.resource_version)
         kept = store.patch_secret(kept, SecretPatch(annotations={SOURCE_NAME: None}))
-        assert following() == SecretChange(ref, TokenObject.GRANT, "")
+        assert seen.next() == SecretChange(ref, TokenObject.GRANT, "")
         kept = store.patch_secret(kept, SecretPatch(annotations={SOURCE_NAME: ref.name}))
-        assert following() == SecretChange(ref, TokenObject.GRANT, kept.resource_version)
+        assert seen.next() == SecretChange(ref, TokenObject.GRANT, kept.resource_version)
         store.delete_secret(kept)
-        assert following() == SecretChange(ref, TokenObject.GRANT, "")
+        assert seen.next() == SecretChange(ref, TokenObject.GRANT, "")
         store.delete_secret(shown)
-        assert following() == SecretChange(ref, TokenObject.COMPANION, "")
+        assert seen.next() == SecretChange(ref, TokenObject.COMPANION, "")
 
 
 def test_the_age_is_that_of_our_newest_write(harness: Harness, store: Store) -> None:

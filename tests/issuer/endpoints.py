@@ -21,8 +21,6 @@ from tests.issuer.policy import PolicyFamilies, PolicyOutcome
 
 
 class PolicyEndpoints(IssuerEndpoints):
-    """The demo's endpoints under a policy."""
-
     _families: PolicyFamilies
 
     def is_token_request(self, request: HttpRequest) -> bool:
@@ -30,7 +28,6 @@ class PolicyEndpoints(IssuerEndpoints):
         return (request.method, request.path) == ("POST", f"{self._prefix}/token")
 
     def log_unhandled(self, request: HttpRequest, outcome: PolicyOutcome) -> None:
-        """Log a token request that the endpoint did not handle."""
         # More lenient than `read_form`, because a malformed request shows its token too.
         fields = parse_qs(request.body.decode("latin-1"))
         form = {name: values[0] for name, values in fields.items()}

@@ -75,7 +75,6 @@ class ScriptedIssuer(StrictIssuer):
         self._families.revoke(refresh_token)
 
     def add_faults(self, *faults: Fault) -> None:
-        """Queue faults; each token request consumes one."""
         self._faults.extend(faults)
 
     def verify(self, access_token: str) -> Mapping[str, object] | None:

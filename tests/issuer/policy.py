@@ -35,8 +35,6 @@ class Policy:
 
 
 class PolicyFamilies(TokenFamilies):
-    """Families under a policy, which may change at any time."""
-
     def __init__(
         self,
         clients: Iterable[RegisteredClient],
@@ -50,22 +48,13 @@ class PolicyFamilies(TokenFamilies):
         # The predecessor of a refresh token, and when it was replaced.
         self._predecessors: dict[Sensitive, tuple[Sensitive, float]] = {}
 
-    def seed(self, client_id: str, refresh_token: Sensitive | None) -> Sensitive:
-        if client_id not in self._clients:
-            raise ValueError(f"no such client: {client_id}")
-        if refresh_token in self._by_seed:
-            raise ValueError("this refresh token started a family already")
-        return super().seed(client_id, refresh_token)
-
     def revoke(self, refresh_token: Sensitive) -> None:
         with self._lock:
             family = self._family(refresh_token)
-            if family is None:
-                raise ValueError("no family has this refresh token")
+            assert family is not None
             family.revoked = True
 
     def introspect(self, client_id: str, token: Sensitive) -> dict[str, object]:
-        """Return the introspection response for one of the client's tokens (RFC 7662)."""
         with self._lock:
             now = self._now()
             family, outcome = self._find(client_id, token)
@@ -80,7 +69,6 @@ class PolicyFamilies(TokenFamilies):
         return {"active": False}
 
     def log_presentation(self, client_id: str, token: Sensitive, outcome: str) -> None:
-        """Log a presentation that did not reach `refresh`."""
         known = client_id if client_id in self._clients else ""
         with self._lock:
             self._log.append(Presentation(self._now(), known, token.hash(), outcome, ""))

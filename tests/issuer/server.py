@@ -39,8 +39,6 @@ def head(reply: HttpReply) -> bytes:
 
 
 class FaultyHandler(IssuerHandler):
-    """Sends the reply of an endpoint or of a fault."""
-
     _server: "FaultyServer"
 
     def _answer(self, request: HttpRequest) -> None:

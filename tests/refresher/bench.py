@@ -33,14 +33,11 @@ from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
-from csidriver.refresher.workqueue import MAX_WAIT
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 from tests.kubectl_store import KubectlStore
 
 TIMEOUT = 20.0  # seconds; only a defect waits for it
-# Seconds in which a refresher without work ends; its workers look again if nobody wakes them.
-PROMPT = MAX_WAIT - 1.0
 NAMESPACE = "physics"
 LONG = Policy(lifetime=3600.0)
 
@@ -86,7 +83,6 @@ def manifest(
 
 
 def commits(base: Secret, patch: SecretPatch) -> bool:
-    """Whether a patch stores what an exchange brought."""
     state = patch.data.get(grant_secret.STATE)
     return (
         base.type == core_annotations.GRANT_SECRET_TYPE
@@ -154,7 +150,6 @@ class Bench(contextlib.ExitStack):
         draft.rename(self.issuers)
 
     def start(self, store: KubernetesStore | None = None, resync_seconds: float = 600.0) -> None:
-        """Run a refresher over the folder, or over another backend."""
         stop = threading.Event()
         controller = self.new_controller(lambda: not stop.is_set(), store, resync_seconds)
         thread = threading.Thread(target=controller.run, args=(stop,), name="refresher")
@@ -198,16 +193,12 @@ class Bench(contextlib.ExitStack):
         if self._running:
             self._running[1].set()
 
-    def stop(self, within: float = TIMEOUT) -> None:
+    def stop(self) -> None:
         if self._running:
             (thread, stop), self._running = self._running, None
             stop.set()
-            thread.join(within)
-            assert not thread.is_alive(), f"the refresher does not end within {within} s"
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
+            thread.join(TIMEOUT)
+            assert not thread.is_alive(), "the refresher does not end"
 
     def apply(self, name: str, refresh_token: Sensitive, **annotations: str) -> None:
         self.store.apply(manifest(name, refresh_token.reveal(), **annotations), NAMESPACE)
@@ -222,7 +213,6 @@ class Bench(contextlib.ExitStack):
         return "" if found is None else found.annotations.get(core_annotations.STATUS, "")
 
     def refreshed(self, name: str) -> bool:
-        """Whether it is Ready because of an exchange, which its mirror shows too."""
         return (
             self.status(name) == "Ready"
             and core_annotations.REFRESHED_AT in self.source(name).annotations

@@ -1,5 +1,3 @@
-"""A rate limiter with one issuer, and a clock that the test sets."""
-
 import heapq
 import math
 from collections.abc import Iterable, Mapping
@@ -33,8 +31,6 @@ def issuer(name: str = "demo", **options: Any) -> Issuer:
 
 
 class LimiterBench:
-    """A limiter, a clock that the test sets, and one issuer."""
-
     def __init__(self, **options: Any) -> None:
         self.now = 1000.0
         self.issuer = issuer(**options)

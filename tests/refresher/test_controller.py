@@ -1,5 +1,3 @@
-"""A whole refresher over files and HTTP."""
-
 import contextlib
 import socket
 import threading
@@ -111,7 +109,6 @@ def test_an_exchange_in_flight_is_stored_before_the_refresher_ends(build: Build)
 
 
 def test_a_late_reply_is_stored_and_its_token_not_sent_again(build: Build) -> None:
-    """B18, L1: the server answers, but always later than the request lasts."""
     bench = build(timeouts=RequestTimeouts(BRIEF))
     released = threading.Event()
     bench.issuer.add_faults(*[Hold(released)] * 2)
@@ -133,19 +130,6 @@ def settled(bench: Bench, *names: str) -> None:
     later = f"later-{len(bench.issuer.presentations())}"
     bench.apply(later, bench.issuer.seed("my-app"))
     until(lambda: bench.refreshed(later))
-
-
-def test_one_login_in_two_secrets_is_refreshed_for_the_elder_only(build: Build) -> None:
-    bench = build()
-    seed = bench.issuer.seed("my-app")
-    bench.apply("elder", seed)
-    until(lambda: bench.refreshed("elder"))
-    bench.apply("younger", seed)
-    until(lambda: bench.status("younger") == "DuplicateGrant")
-    bench.restart()
-    settled(bench, "elder")
-    assert bench.status("younger") == "DuplicateGrant"
-    assert bench.issuer.max_presentations() == 1
 
 
 def test_dead_issuers_delay_nobody_else(build: Build) -> None:
@@ -224,8 +208,6 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
 
 
 class Late(SystemClock):
-    """A clock that can be set back."""
-
     back = 0.0
 
     def now(self) -> float:

@@ -83,8 +83,6 @@ class ScriptedEndpoints:
 
 
 class FakeClock(SystemClock):
-    """A clock that moves when it is told to."""
-
     def __init__(self) -> None:
         self.at = 1000.0
 
@@ -102,8 +100,6 @@ TOKENS = Success(TokenDocument.parse(Sensitive('{"access_token":"a"}'))[0])
 
 
 class ScriptedBench:
-    """An interpreter over scripted servers and a clock that the test sets."""
-
     def __init__(self, folder: Path) -> None:
         self.registry = CollectorRegistry()
         self.endpoints = ScriptedEndpoints()
@@ -124,7 +120,6 @@ class ScriptedBench:
         self.run = self.interpreter.run
 
     def ask(self, number: int = 0) -> float:
-        """What MaySend says, in a run that then does nothing."""
         return float(
             self.run(perform(effects.AcquireSendSlot(ISSUER, SourceRef("ns", str(number)), CLIENT)))
         )

@@ -52,23 +52,6 @@ def test_who_asks_again_keeps_its_place() -> None:
     assert bench.call() == pytest.approx(1.0, abs=LATENESS_SECONDS)
 
 
-def test_who_comes_too_late_in_its_turn_keeps_its_place() -> None:
-    bench = LimiterBench(rate=100.0, in_flight=100)
-    for number in range(200):
-        bench.wait(number)
-    called: list[str] = []
-    for _ in range(40):
-        turn = bench.call()
-        called += [turn] if isinstance(turn, str) else []
-        bench.now += 0.01
-    assert len(called) > 20
-    bench.now += 1.0  # all workers were busy
-    waits = [bench.wait(int(name.removeprefix("token-"))) for name in called]
-    assert 0 < waits.count(0) <= 12
-    bench.now += 0.1
-    assert bench.call() in called
-
-
 def throttle(bench: LimiterBench, number: int, seconds: float, namespace: str) -> None:
     """Have a client throttled that has had a success before."""
     for outcome in (OK, Failure(FailureReason.THROTTLED, seconds)):
@@ -142,19 +125,6 @@ def test_a_victim_waits_a_couple_of_turns_beside_thousands(service: float) -> No
     )
     [at] = [at for at, token in served if token == victim]
     assert at - arrive[victim] <= 2 * max(1 / 50, service / 16) + 1e-6
-
-
-def test_a_namespace_alone_has_the_whole_rate_and_two_share_it() -> None:
-    bench = LimiterBench(rate=50.0)
-    served = drain(bench, secrets("alone", 1000))
-    assert served[-1][0] - 1000.0 == pytest.approx(20.0, rel=0.02)
-    bench, late = LimiterBench(rate=50.0), secrets("late", 200)
-    served = drain(
-        bench, [*secrets("first", 1000), *late], arrive=dict.fromkeys(late, bench.now + 5.0)
-    )
-    shared = [token.namespace for at, token in served if 1005.2 < at < 1012.8]
-    assert shared.count("late") == pytest.approx(shared.count("first"), abs=2)
-    assert served[-1][0] - 1000.0 == pytest.approx(24.0, rel=0.02), "nothing is left unused"
 
 
 def test_slots_are_shared_although_one_namespace_is_answered_slowly() -> None:

@@ -45,7 +45,6 @@ class Store(DirectoryStore):
         super().patch_config_map(namespace, name, data)
 
     def seen(self) -> list[str]:
-        """The names of the issuers that users see."""
         (text,) = (super().get_config_map(DRIVER_NAMESPACE, PUBLIC_ISSUERS) or {}).values()
         return list(parse_public_issuers(text).by_name)
 

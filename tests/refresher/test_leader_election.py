@@ -67,8 +67,6 @@ class FakeLeaderLock:
 
 
 class ElectorBench:
-    """An elector with work that lasts until its event is set, or as a test says."""
-
     def __init__(self) -> None:
         self.clock = Clock()
         self.lock = FakeLeaderLock(self.clock)
@@ -88,7 +86,6 @@ class ElectorBench:
 
     @property
     def spans(self) -> list[tuple[float, float]]:
-        """The times at which work began and ended."""
         return list(zip(self._changed_at[::2], self._changed_at[1::2], strict=True))
 
     def _on_change(self, working: bool) -> None:  # noqa: FBT001 - as a gauge is set
@@ -137,23 +134,6 @@ def test_the_lock_is_released_before_what_was_begun_is_finished(bench: ElectorBe
     bench.clock.plan(10.0, bench.stop.set)
     bench.run(work)
     assert bench.lock.leader_when_released is False
-
-
-def test_a_release_that_hangs_keeps_nobody_from_finishing(bench: ElectorBench) -> None:
-    finishing = threading.Event()
-
-    def work(stop_work: threading.Event) -> None:
-        assert stop_work.wait(PATIENCE)
-        finishing.set()
-
-    def leave() -> None:
-        assert finishing.wait(PATIENCE / 2)
-        bench.lock.released.set()
-
-    bench.lock.release = leave  # type: ignore[method-assign] # for this one lock
-    bench.clock.plan(10.0, bench.stop.set)
-    bench.run(work)
-    assert bench.lock.released.is_set()
 
 
 def test_a_renewal_that_fails_now_and_then_ends_nothing(bench: ElectorBench) -> None:
@@ -215,7 +195,6 @@ def test_work_that_fails_releases_the_lock(bench: ElectorBench) -> None:
 
 
 def candidates(clock: Clock) -> tuple[StoredLease, LeaseLock, LeaseLock]:
-    """A Lease, our lock of it and theirs."""
     lease = StoredLease()
     return lease, LeaseLock(lease, "us", TERM, clock), LeaseLock(lease, "them", TERM, clock)
 

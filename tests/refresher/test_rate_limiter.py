@@ -8,9 +8,7 @@ from tests.refresher.limiter_bench import (
     REFUSED,
     UNREACHABLE,
     LimiterBench,
-    drain,
     issuer,
-    ref,
 )
 
 
@@ -48,11 +46,3 @@ def test_clients_that_a_user_invents_do_not_pile_up() -> None:
         bench.request(number, REFUSED, Client(f"invented-{number}", Sensitive("")))
         bench.now -= 0.98
     assert len(bench.limiter._limits["demo"][1]._clients) < 5000
-
-
-def test_demand_counts_a_token_once_however_often_it_comes_back() -> None:
-    bench = LimiterBench(rate=1.0)
-    tokens = [ref(number) for number in range(10)]
-    assert [token for _, token in drain(bench, tokens)] == tokens
-    [load] = bench.limiter.loads()
-    assert (load.demanded, load.in_flight, load.waiting) == (10, 0, 0)

@@ -27,8 +27,6 @@ BRIEF, SOON = 1.0, 6.0
 
 
 class FakeLock:
-    """A leader lock that is free as long as the test says so."""
-
     def __init__(self, *, free: bool) -> None:
         self.free = free
 
@@ -60,7 +58,6 @@ class Replica:
         self.thread.start()
 
     def replies(self) -> int:
-        """Return the number of replies in the spool."""
         entries = [json.loads(path.read_text("utf-8")) for path in self.spool.glob("*.json")]
         return sum(entry["reply"] is not None for entry in entries)
 
@@ -151,7 +148,6 @@ def test_a_late_reply_is_stored_by_a_process_that_works_no_more(
 def test_a_grant_that_cannot_be_read_keeps_no_other_reply_from_being_stored(
     bench: Bench, replica: Callable[..., Replica]
 ) -> None:
-    """Nor does an entry of a grant that is gone."""
     pod = replica("pod")
     bench.backend.broken = commits
     names = ("gone", "damaged", "hello")

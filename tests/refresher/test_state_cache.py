@@ -49,7 +49,7 @@ def test_a_change_during_a_reconciliation_counts_after_it(token_object: TokenObj
 def test_an_unknown_token_is_reconciled_and_a_deleted_one_forgotten() -> None:
     cache = StateCache()
     assert not cache.apply_change(SecretChange(REF, TokenObject.SOURCE, ""))
-    assert cache.refs() == []
+    assert len(cache) == 0
     assert cache.apply_change(SecretChange(REF, TokenObject.COMPANION, "c1"))
     for state, refs in (
         (known(), [REF]),

@@ -15,8 +15,6 @@ SOON = MAX_WAIT - 1.0  # seconds; who is not woken waits for longer
 
 
 class Hands:
-    """A clock that moves when told."""
-
     def __init__(self) -> None:
         self.at = 100.0
 

@@ -38,7 +38,6 @@ class Cluster(SecretStore):
             self._notify(key, None)
 
     def changes(self) -> list[SecretChange]:
-        """Return the versions of all objects."""
         return [change for key, s in self.secrets.items() if (change := self._change(key, s))]
 
     def refs(self) -> list[SourceRef]:
@@ -64,6 +63,5 @@ class Cluster(SecretStore):
         return None if owner is None else SecretChange(owner, what, version)
 
     def add_token(self, ref: SourceRef) -> None:
-        """Note whose grant and companion these names are."""
         self.token_objects[names.DRIVER_NAMESPACE, ref.grant] = ref
         self.token_objects[names.TOKENS_NAMESPACE, ref.companion] = ref

@@ -47,7 +47,6 @@ class Invariants:
         self.refreshes = 0
 
     def on_write(self, writer: str, before: Secret | None, after: Secret | None) -> None:
-        """Check a write."""
         secret = after or before
         assert secret is not None
         key, action = (secret.namespace, secret.name), "deletes" if after is None else "writes"

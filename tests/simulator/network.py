@@ -51,7 +51,6 @@ class Network:
         return odds > 0 and self.faults_go_on and self.rng.random() < odds
 
     def call_store(self, call: Callable[[], object], *, writes: bool) -> object:
-        """Call the API server. A write that fails may have happened."""
         if self._within(self.store_outages):
             raise StoreUnavailable("outage")
         fails = self.fault_strikes(self.parameters.store_fails)

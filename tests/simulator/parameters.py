@@ -64,7 +64,6 @@ class RunParameters:
 
     @property
     def issuer(self) -> Issuer:
-        """The authorization server as the operator has configured it."""
         reuse = {"window": self.window, "unlimited": UNLIMITED}.get(self.policy, STRICT)
         asked = "https://auth.example/introspect" if self.introspects else ""
         return Issuer(

@@ -50,7 +50,6 @@ class ReadinessCheck:
         self._written: dict[SourceRef, tuple[str, float]] = {}
 
     def on_write(self, writer: str, after: Secret | None) -> None:
-        """Note a write of a source or companion."""
         expires_at = expiry_if_ready(after)
         if after is None or expires_at is None:
             return
@@ -95,7 +94,6 @@ class ReadinessCheck:
             self.loop.report_violation(text)
 
     def _claims(self, replica: "Replica", ref: SourceRef) -> list[tuple[str, float]]:
-        """Return what says Ready, with the expiry of its access token."""
         objects = {
             "source": (ref.namespace, ref.name),
             "companion": (names.TOKENS_NAMESPACE, ref.companion),
@@ -107,7 +105,6 @@ class ReadinessCheck:
         return [(name, at) for name, at in expiries.items() if at is not None]
 
     def _counts_expired(self, replica: "Replica") -> bool:
-        """Return True if the metrics count more tokens as Ready than there are valid ones."""
         now = replica.now()
         grants = [replica.cache.peek(ref).grant for ref in replica.cache.refs()]
         ready = [g for g in grants if g is not None and g.status is Status.READY]

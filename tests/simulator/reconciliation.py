@@ -42,7 +42,6 @@ class Reconciliation:
         self.has_tokens = False
 
     def resume(self, result: Any = None, error: DriverError | None = None) -> None:
-        """Resume the generator and perform the effects that it yields."""
         while True:
             try:
                 effect = self.steps.send(result) if error is None else self.steps.throw(error)

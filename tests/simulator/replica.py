@@ -35,8 +35,6 @@ LEASE = LeaseTimings(15.0, 5.0)
 
 
 class Timer:
-    """A call that may be cancelled."""
-
     is_cancelled = False
 
     def cancel(self) -> None:
@@ -215,7 +213,6 @@ class Replica:
             self.requeue(change.ref, self.now())
 
     def requeue(self, ref: SourceRef, at: float) -> None:
-        """Reconcile a token at an instant of this process's clock."""
         self.queue.add_at(ref, at)
         self.call_later(max(0.0, at - self.now()) + 1e-5, self._start_due)
 

@@ -23,8 +23,6 @@ from tests.simulator.users import Users
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a run."""
-
     parameters: RunParameters
     refreshes: int
     violations: tuple[str, ...]
@@ -138,7 +136,6 @@ def _check_end(network: Network, loop: EventLoop) -> None:
 
 
 def _has_cause(status: Status, live: str, network: Network) -> bool:
-    """Return True if the last status of a token has a cause, once all faults are over."""
     server, now = network.server, network.loop.now
     if status is Status.READY:
         return True

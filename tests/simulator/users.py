@@ -48,7 +48,6 @@ class Users:
         action(ref)
 
     def delete_grant(self) -> None:
-        """Delete a grant, as an administrator by mistake."""
         cluster, ref = self.network.cluster, self.network.rng.choice(sorted(self.manifests))
         grant = cluster.secrets.get((names.DRIVER_NAMESPACE, ref.grant))
         if grant is not None:

@@ -196,8 +196,6 @@ KEYED = KeyedCertificates(
 
 
 class FixedCertificates(CertificateFactory):
-    """A CertificateFactory of the certificates above."""
-
     def issue_serving_certificate(self, *_: Any, **__: Any) -> tuple[Certificate, Sensitive]:
         return SERVING, KEYED.serving_key
 

@@ -1,6 +1,4 @@
-"""A scripted API server, a client and a store of it."""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from csidriver.adapters.kubernetes import (
 )
 from tests.adapters.kubernetes.requests import QUICK, config
 from tests.adapters.kubernetes.scripted import Scripted
-from tests.adapters.kubernetes.watching import FakeCollections, WatchThread
+from tests.adapters.kubernetes.watching import FakeCollections
 
 
 @pytest.fixture
@@ -34,19 +32,3 @@ def store(client: KubernetesClient) -> KubernetesStore:
 @pytest.fixture
 def fake_collections(api: Scripted) -> FakeCollections:
     return FakeCollections(api)
-
-
-@pytest.fixture
-def start_watch(
-    fake_collections: FakeCollections, store: KubernetesStore
-) -> Iterator[Callable[[], WatchThread]]:
-    started: list[WatchThread] = []
-
-    def start(from_store: KubernetesStore = store) -> WatchThread:
-        started.append(WatchThread(from_store))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.end()
-    assert fake_collections.api.asked

@@ -14,8 +14,6 @@ PATIENCE = 10.0  # seconds; only a defect waits for it
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it came."""
-
     method: str
     path: str
     query: dict[str, str]
@@ -99,7 +97,6 @@ class Scripted:
         self._server.server_close()
 
     def until(self, true: Callable[[], object]) -> None:
-        """Wait for something that a request changes."""
         with self._changed:
             assert self._changed.wait_for(true, PATIENCE), "it never came to be"
 

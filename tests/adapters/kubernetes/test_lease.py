@@ -1,10 +1,5 @@
-import pytest
-
 from csidriver.adapters.kubernetes import KubernetesClient, LeaseStore
 from csidriver.core.kubernetes.lease import LeaseRecord
-from csidriver.errors import StoreUnavailable
-from tests.adapters.exposure import shown
-from tests.adapters.kubernetes.requests import NEEDLE
 from tests.adapters.kubernetes.scripted import Says, Scripted
 
 
@@ -27,10 +22,3 @@ def test_a_lease_promises_whole_seconds_and_drops_an_empty_holder(
     records.write(LeaseRecord("", 3.0))
     assert api.asked[1].method == "POST"
     assert "holderIdentity" not in api.asked[1].body["spec"]
-
-
-def test_an_odd_lease_is_unavailable(api: Scripted, client: KubernetesClient) -> None:
-    api.answering = lambda _: Says({"metadata": {}, "spec": [NEEDLE]})
-    with pytest.raises(StoreUnavailable) as caught:
-        LeaseStore(client, "oauth2-csi").read()
-    assert NEEDLE not in shown(caught.value)

@@ -1,6 +1,5 @@
-import re
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import replace
 
 import pytest
@@ -25,23 +24,14 @@ from tests.adapters.kubernetes.watching import (
 SOON = QUICK.read - 1.0
 
 
-def test_a_watch_that_ends_at_once_again_and_again_is_an_error(
-    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread]
-) -> None:
-    fake_collections.next(ALL, *(Stream().end() for _ in range(2)), watch=True)
-    seen = start_watch()
-    seen.join()
-    assert re.search("watch Secrets of all namespaces.*ended at once", str(seen.error))
-
-
 @pytest.mark.parametrize("watch", [True, False], ids=["watch", "list"])
 def test_a_missing_right_is_named(
-    fake_collections: FakeCollections, start_watch: Callable[[], WatchThread], *, watch: bool
+    fake_collections: FakeCollections, store: KubernetesStore, *, watch: bool
 ) -> None:
     forbidden = status(403, "Forbidden", "User x cannot list resource")
     fake_collections.next(ALL, forbidden, watch=watch)
-    seen = start_watch()
-    seen.join()
+    with WatchThread(store) as seen:
+        seen.join()
     assert isinstance(seen.error, StoreRefused)
     right = "the right to watch secrets" if watch else "the right to list secrets"
     assert f"{right} in all namespaces" in str(seen.error)
@@ -57,16 +47,13 @@ def test_a_namespace_that_refuses_us_stops_no_other(
     later = Stream()
     fake_collections.next(path("bob"), forbidden, watch=False)
     fake_collections.next(path("bob"), forbidden, later, watch=True)
-    seen = WatchThread(KubernetesStore(client, Namespaces(sources=("alice", "bob"))))
     bob = SecretChange(SourceRef("bob", "token"), TokenObject.SOURCE, "9")
-    try:
+    with WatchThread(KubernetesStore(client, Namespaces(sources=("alice", "bob")))) as seen:
         assert [seen.next() for _ in range(3)] == [of_source("8"), None, bob]
         later.tell(watch_event("DELETED", source("10", namespace="bob")))
         assert seen.next() == replace(bob, resource_version="")
         asked = fake_collections.count(ALL, watch=False)
         assert asked == 0, "no right to see all namespaces is needed"
-    finally:
-        seen.end()
     assert seen.error is None
     assert caplog.text.count("in namespace bob") == 1
 
@@ -75,15 +62,15 @@ def test_a_stop_ends_blocked_reads_and_lists_at_once(
     fake_collections: FakeCollections, store: KubernetesStore
 ) -> None:
     fake_collections.next(GRANTS, Says(status=None), watch=True)
-    seen = WatchThread(store)
-    assert seen.next() is None
-    fake_collections.api.until(lambda: fake_collections.count(ALL, watch=True) == 1)
-    seen.end(within=SOON)
+    began = time.monotonic()
+    with WatchThread(store) as seen:
+        assert seen.next() is None
+        fake_collections.api.until(lambda: fake_collections.count(ALL, watch=True) == 1)
     for thread in [t for t in threading.enumerate() if t.name == "watch-source"]:
         thread.join(SOON)
         assert not thread.is_alive(), "its socket is cut"
     fake_collections.next(ALL, Says(status=None), watch=False)
-    seen = WatchThread(store)
-    fake_collections.api.until(lambda: fake_collections.count(ALL, watch=False) == 2)
-    seen.end(within=SOON)
+    with WatchThread(store) as seen:
+        fake_collections.api.until(lambda: fake_collections.count(ALL, watch=False) == 2)
     assert seen.error is None
+    assert time.monotonic() - began < SOON

@@ -1,8 +1,9 @@
 """Lists and watches as an API server serves them, and a thread that reads their changes."""
 
 import threading
-from typing import Any
+from typing import Any, Self
 
+from csidriver.adapters.directory import DirectoryStore
 from csidriver.adapters.kubernetes import KubernetesStore
 from csidriver.core.kubernetes.change import FindOwnWrite, SecretChange, TokenObject
 from csidriver.core.names import SourceRef
@@ -46,17 +47,27 @@ COMPANIONS = "/api/v1/namespaces/oauth2-csi-tokens/secrets"
 class WatchThread:
     """What a watch tells, taken in a thread so that a test never waits for ever."""
 
-    def __init__(self, store: KubernetesStore, find_own: FindOwnWrite | None = None) -> None:
+    def __init__(
+        self, store: DirectoryStore | KubernetesStore, find_own: FindOwnWrite | None = None
+    ) -> None:
         self.stop = threading.Event()
         self.error: StoreError | None = None
         self._said: list[SecretChange | None] = []
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, args=(store, find_own))
-        self._thread.start()
+        self._changes = store.watch_changes(self.stop, find_own)
+        self._thread = threading.Thread(target=self._run)
 
-    def _run(self, store: KubernetesStore, find_own: FindOwnWrite | None) -> None:
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.join()
+
+    def _run(self) -> None:
         try:
-            for change in store.watch_changes(self.stop, find_own):
+            for change in self._changes:
                 with self._changed:
                     self._said.append(change)
                     self._changed.notify_all()
@@ -68,12 +79,8 @@ class WatchThread:
             assert self._changed.wait_for(lambda: self._said, PATIENCE), "nothing was told"
             return self._said.pop(0)
 
-    def end(self, within: float = PATIENCE) -> None:
-        self.stop.set()
-        self.join(within)
-
-    def join(self, within: float = PATIENCE) -> None:
-        self._thread.join(within)
+    def join(self) -> None:
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
 

@@ -1,5 +1,3 @@
-"""The strict issuer of the demo, as a fixture."""
-
 from collections.abc import Iterator
 
 import pytest

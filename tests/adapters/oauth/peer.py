@@ -136,7 +136,6 @@ class Peer:
             self._changed.notify_all()
 
     def has_open(self, number: int) -> bool:
-        """Wait until so many connections are open."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._open) == number, PATIENT)
 
@@ -235,7 +234,6 @@ def certificate(
 
 
 def signing_client() -> tuple[Client, ec.EllipticCurvePublicKey]:
-    """A client with a private key, and its public one."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return Client("app", Sensitive(""), Sensitive(pem)), key.public_key()

@@ -1,5 +1,3 @@
-"""Assertions from files and from private keys, and what is sent if there is none: nothing."""
-
 import time
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""Deadlines against servers that drip or are late, and whether bytes can have been sent."""
-
 import socket
 import threading
 import time

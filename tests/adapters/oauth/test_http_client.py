@@ -1,5 +1,3 @@
-"""One HTTP request, against a strict server and against worse ones."""
-
 import gzip
 import threading
 import tracemalloc
@@ -158,17 +156,6 @@ def test_a_proxy_that_refuses_to_connect_is_never_sent_the_token() -> None:
         issuer = Issuer("x", token_endpoint="https://as.invalid/t", proxy=f"http://{proxy.address}")
         assert signal(refresh(issuer)) is FailureReason.UNREACHABLE
         assert RT.reveal() not in "".join(proxy.requests)
-
-
-def test_every_request_has_a_name_of_its_own_and_nothing_of_the_token_in_it() -> None:
-    with Peer(http()) as peer:
-        names = []
-        for _ in range(3):
-            refresh(at_peer(peer))
-            names.append(peer.headers()["x-request-id"])
-        heads = [request.partition("\r\n\r\n")[0] for request in peer.requests]
-    assert len(set(names)) == 3
-    assert RT.reveal() not in "".join(heads)
 
 
 def test_what_is_to_be_sent_is_not_shown() -> None:

@@ -1,5 +1,3 @@
-"""Connections that stay open, and those that must not be used again."""
-
 import socket
 import threading
 import time
@@ -83,17 +81,6 @@ def test_a_request_that_is_sent_again_has_an_assertion_of_its_own() -> None:
         bodies = [sent.partition("\r\n\r\n")[2] for sent in peer.requests]
         (found,) = zip(*[parse_qs(body)["client_assertion"] for body in bodies], strict=True)
     assert len(set(found)) == 3
-
-
-def test_what_is_known_to_be_closed_is_not_tried() -> None:
-    with Peer(http(), per_connection=9) as peer:
-        endpoints, issuer = TokenEndpoints(), at_peer(peer)
-        request(endpoints, issuer)
-        peer.hang_up()
-        assert peer.has_open(0)
-        peer.reply = b""
-        assert signal(request(endpoints, issuer)) is FailureReason.NO_ANSWER
-        assert len(peer.requests) == 2
 
 
 # The reader of a response takes 8 KiB at once, TLS decrypts 16.

@@ -1,5 +1,3 @@
-"""Heads of responses that http.client alone would not read."""
-
 import pytest
 
 from csidriver.core.oauth.failure_reason import FailureReason

@@ -1,5 +1,3 @@
-"""Trust in the certificates of servers."""
-
 import ssl
 import warnings
 from dataclasses import replace
@@ -7,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from csidriver.adapters.oauth.tls_contexts import TlsContexts
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.oauth.token_response import Failure, Success
 from tests.adapters.oauth.peer import (
@@ -39,23 +36,6 @@ def test_a_certificate_is_trusted_for_its_name_only_through_ca_file(tmp_path: Pa
         assert isinstance(refresh(issuer), Success)
         url = issuer.token_endpoint.replace("127.0.0.1", "localhost")
         assert signal(refresh(replace(issuer, token_endpoint=url))) is FailureReason.TLS
-
-
-def test_the_context_of_a_ca_file_is_made_once_for_each_state_of_the_file(tmp_path: Path) -> None:
-    ca_file, _ = certificate(tmp_path)
-    (tmp_path / "other").mkdir()
-    other, _ = certificate(tmp_path / "other")
-    trust = TlsContexts()
-    first = trust.context(str(ca_file))
-    assert trust.context(str(ca_file)) is first
-    assert trust.context("") is trust.context("")
-    assert len(first.get_ca_certs()) == 1
-    ca_file.write_bytes(ca_file.read_bytes() + other.read_bytes())
-    second = trust.context(str(ca_file))
-    assert second is not first
-    assert len(second.get_ca_certs()) == 2
-    other.replace(ca_file)
-    assert len(trust.context(str(ca_file)).get_ca_certs()) == 1
 
 
 def test_old_tls_is_not_spoken(tmp_path: Path) -> None:

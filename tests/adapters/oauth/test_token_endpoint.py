@@ -1,5 +1,3 @@
-"""The token endpoint client against peers that are worse than a strict server."""
-
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qs

@@ -44,7 +44,6 @@ class GrantChecks:
         self._all_hindered_at = -math.inf
 
     def on_write(self, writer: str, before: Secret | None, after: Secret | None) -> None:
-        """Note a write; check the access token of a companion."""
         secret = after or before
         assert secret is not None
         key = secret.namespace, secret.name
@@ -103,7 +102,6 @@ class GrantChecks:
         return parameters.leader_election and not parameters.freeze
 
     def _check_need(self, replica: "Replica", ref: SourceRef, grant: Grant, subject: str) -> None:
-        """Check that a request is due, or has another subject than the one before."""
         last, at = self._subjects.get(ref, ("", 0.0))
         self._subjects[ref] = subject, self.loop.now
         due = grant.next_refresh is not None and grant.next_refresh <= replica.now()

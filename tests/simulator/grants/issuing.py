@@ -42,7 +42,6 @@ class IssuedTokens:
     def answer(
         self, client: str, form: Form, families: Mapping[str, object], now: float
     ) -> tuple[int, Mapping[str, Any]]:
-        """Return status and body of the answer to a request."""
         fields = {name: value.reveal() for name, value in form}
         if self.is_off:
             return 400, {"error": "unauthorized_client"}
