@@ -48,16 +48,7 @@ class LogCollector(logging.Handler):
         self.lines.append("\n".join(parts))
 
 
-LIBRARIES = (
-    "urllib3",
-    "requests",
-    "grpc",
-    "kubernetes",
-    "prometheus_client",
-    "oauthlib",
-    "requests_oauthlib",
-    "yaml",
-)
+LIBRARIES = ("urllib3", "requests", "grpc", "kubernetes", "prometheus_client", "oauthlib", "yaml")
 
 
 @contextlib.contextmanager

@@ -4,11 +4,7 @@ from pathlib import Path
 import pytest
 
 from csidriver import flags, server_flags
-from csidriver.config import (
-    CleanupSettings,
-    LeaseTimings,
-    NodeLimits,
-)
+from csidriver.config import CleanupSettings, LeaseTimings, NodeLimits
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]

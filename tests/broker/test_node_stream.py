@@ -104,21 +104,9 @@ def test_a_pod_at_which_the_broker_fails_takes_no_token_from_others(
     assert "KeyError" in "\n".join(logs.lines)
 
 
-def test_the_subscription_of_a_deleted_pod_ends_and_no_other(cluster: FakeCluster) -> None:
-    other = cluster.add_pod(PodRef("alice", "other", "u-5"), "node-a", "hello-token")
-    with RunningBroker(cluster, StreamLimits(recheck_every=0.05)) as broker, broker.node() as node:
-        node.subscribe(1, WEB, "hello-token")
-        node.get(2, other)
-        # Another pod of its name is another pod.
-        del cluster.pods[WEB]
-        cluster.add_pod(replace(WEB, uid="u-7"), "node-a", "hello-token")
-        assert node.state(1, "denied").reason == "pod_absent"
-        cluster.write(companion(2))
-        node.generation(2, 2)
-        assert all(u.id == 2 for u in node.updates if u.companion.generation == 2)
-
-
-def test_a_pod_that_is_younger_than_the_list_has_not_ended(cluster: FakeCluster) -> None:
+def test_a_subscription_ends_with_its_pod_but_none_of_a_pod_younger_than_the_list(
+    cluster: FakeCluster,
+) -> None:
     with RunningBroker(cluster, StreamLimits(recheck_every=0.02)) as broker, broker.node() as node:
         node.get(1, WEB)
         cluster.answer_lists.clear()
@@ -127,11 +115,13 @@ def test_a_pod_that_is_younger_than_the_list_has_not_ended(cluster: FakeCluster)
         young = cluster.add_pod(PodRef("alice", "young", "u-6"), "node-a", "hello-token")
         node.get(2, young)
         del cluster.pods[WEB]
+        cluster.add_pod(replace(WEB, uid="u-7"), "node-a", "hello-token")  # is another pod
         cluster.answer_lists.set()
-        node.state(1, "denied")
+        assert node.state(1, "denied").reason == "pod_absent"
         cluster.write(companion(2))
         node.generation(2, 2)
         assert not any(u.id == 2 and u.HasField("denied") for u in node.updates)
+        assert all(u.id == 2 for u in node.updates if u.companion.generation == 2)
 
 
 def test_a_token_that_is_no_longer_accepted_ends_the_stream(cluster: FakeCluster) -> None:

@@ -4,9 +4,7 @@ from pathlib import Path
 from csidriver.node.health import is_served, socket_problems
 
 
-def test_a_socket_is_served_while_a_process_listens_and_takes_nothing(
-    tmp_path: Path,
-) -> None:
+def test_a_socket_is_served_while_a_process_listens_and_takes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "s"
     assert not is_served(path)
     with socket.socket(socket.AF_UNIX) as server:

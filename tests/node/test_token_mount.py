@@ -198,58 +198,14 @@ def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
     eventually(lambda: reads([*files, node.file("v2")]) == {"at-3"}, "the rotation", 20)
 
 
-class Racing(Mounts):
-    """Mounts that somebody at once unmounts or covers, while `race` is set."""
-
-    def __init__(self) -> None:
-        self.race: Callable[[Mounts, Path], object] | None = None
-        self.races = 0
-
-    def attach(self, clone: int, target: Path) -> None:
-        super().attach(clone, target)
-        self._run_race(target)
-
+class UnmountedAtOnce(Mounts):
     def mount_tmpfs(self, target: Path, *, size: int, inodes: int, context: str = "") -> None:
         super().mount_tmpfs(target, size=size, inodes=inodes, context=context)
-        self._run_race(target)
-
-    def _run_race(self, target: Path) -> None:
-        if self.race:
-            self.races += 1
-            self.race(self, target)
-
-
-def cover_at_once(mounts: Mounts, target: Path) -> None:
-    mounts.bind(target.parent, target)
-
-
-@pytest.mark.parametrize("race", [Mounts.unmount, cover_at_once])
-def test_a_repair_that_is_undone_at_once_leads_no_token_elsewhere(
-    stopped_node: Node, race: Callable[[Mounts, Path], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("csidriver.node.plugin.CHECK_EVERY", 0.02)
-    mounts = stopped_node.mounts = Racing()
-    stopped_node.start()
-    stopped_node.write_token("at-1")
-    stopped_node.publish(stopped_node.request())
-    files, root = held_mounts(stopped_node), stopped_node.plugin._token_fs.mount
-    device = root.device
-    mounts.race = race
-    with root._lock:  # a repair between two unmounts would be another story
-        unmount(stopped_node)
-    eventually(lambda: mounts.races, "a race")
-    stopped_node.write_token("at-2", 2)
-    eventually(lambda: reads(files) == {"at-2"}, "the rotation")
-    assert root.device == device
-    mounts.race = None
-    eventually(lambda: stopped_node.plugin.alive() == [], "the repair")
-    stopped_node.publish(stopped_node.request("v2"))
-    assert is_whole(stopped_node)
+        self.unmount(target)
 
 
 def test_a_start_whose_mount_is_undone_at_once_ends(stopped_node: Node) -> None:
-    mounts = stopped_node.mounts = Racing()
-    mounts.race = Mounts.unmount
+    stopped_node.mounts = UnmountedAtOnce()
     with pytest.raises(MountFailed, match="unmounted or covered meanwhile"):
         stopped_node.start()
 

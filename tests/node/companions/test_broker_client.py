@@ -101,19 +101,6 @@ def test_a_denial_is_an_error_and_is_asked_again(node: ClientNode, cluster: Fake
     late.generation(1)
 
 
-def test_an_outage_of_the_api_server_is_waited_out(
-    node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
-) -> None:
-    _, running = node.follow(WEB, "hello-token")
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
-    cluster.down = True
-    _, states = node.follow(WEB, "hello-token")
-    states.until(lambda s: isinstance(s, StoreUnavailable))
-    cluster.down = False
-    states.generation(1)
-    assert not any(isinstance(state, StoreUnavailable) for state in running.states)
-
-
 def test_another_pods_refusal_takes_no_token_away(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:

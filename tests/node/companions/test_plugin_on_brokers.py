@@ -44,14 +44,6 @@ def fresh(value: str, number: int, owner: str = "n-1") -> Companion:
     return companion(token(value), number, namespace_uid=owner)
 
 
-def test_a_pod_that_is_denied_hears_the_reason(plugin: Node, broker: RunningBroker) -> None:
-    broker.cluster.write(fresh("at-1", 1))
-    broker.cluster.pods[POD]["spec"]["nodeName"] = "node-b"
-    code, text = plugin.refused(plugin.request())
-    assert code is grpc.StatusCode.PERMISSION_DENIED
-    assert "pod alice/pod-1 is not bound to node node-a (other_node)" in text
-
-
 def test_without_a_broker_what_is_known_is_published_and_the_rest_names_it(
     plugin: Node, client: ClientNode, broker: RunningBroker
 ) -> None:
