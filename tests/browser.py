@@ -90,17 +90,8 @@ class Browser(contextlib.ExitStack):
             method, self._url + path, json=body if method == "POST" else None, timeout=_REQUEST
         )
         value = answer.json()["value"]
-        assert answer.ok, f"{path}: {value['error']}: {value['message']}\n{self._page()}"
+        assert answer.ok, f"{path}: {value['error']}: {value['message']}"
         return value
-
-    def _page(self) -> str:
-        """Return what the page shows, for the report of a failure; its address may be secret."""
-        script = {"script": _TEXT, "args": []}
-        with contextlib.suppress(requests.RequestException, KeyError):
-            return str(
-                self._http.post(f"{self._url}/execute/sync", json=script, timeout=5).json()["value"]
-            )
-        return ""
 
     def _start_driver(self) -> "subprocess.Popen[bytes]":
         # A killed test run must not leave it behind.

@@ -15,7 +15,7 @@ import yaml
 
 from csidriver import __version__
 from csidriver.kubectl.main import COMMANDS
-from tools.plugin import ARCHIVE, COMPLETION, LOCK, NAME, START, WHEEL, write
+from tools.plugin import ARCHIVE, COMPLETION, NAME, START, WHEEL, write
 
 HOMEPAGE = "https://project.example/oauth2-csi/"
 LIBRARY = {"library.py": b"", "library-1.dist-info/licenses/LICENSE": b"free"}
@@ -40,22 +40,6 @@ def test_every_subcommand_runs_with_the_standard_library_alone(build: Path) -> N
     assert len(found) == len(COMMANDS)
     for name in found:
         assert run(build / NAME, name, "--help").startswith(f"usage: kubectl oauth2-csi {name} ")
-
-
-def test_the_file_has_nothing_of_the_driver_that_needs_libraries(build: Path) -> None:
-    with zipfile.ZipFile(build / NAME) as archive:
-        names = archive.namelist()
-    folders = {name.split("/")[1] for name in names if name.startswith("csidriver/")}
-    assert folders == {"__init__.py", "errors.py", "core", "kubectl"}
-    assert [name for name in names if "__pycache__" in name] == []
-    assert {"library.py", "library-1.dist-info/licenses/LICENSE"} <= set(names)
-
-
-def test_the_same_sources_make_the_same_bytes(build: Path, tmp_path: Path) -> None:
-    paths = write(tmp_path / "again", LIBRARY, HOMEPAGE)
-    assert len(paths) == 5
-    for path in paths:
-        assert path.read_bytes() == (build / path.name).read_bytes()
 
 
 def test_an_older_python_says_in_one_sentence_what_is_needed(
@@ -107,12 +91,3 @@ def test_the_manifest_for_krew_names_the_archive(build: Path) -> None:
         modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
     assert set(modes) == {platform["bin"], COMPLETION, "LICENSE"}
     assert stat.S_IMODE(modes[platform["bin"]]) == 0o755
-
-
-def test_the_libraries_are_locked_and_those_of_the_tests() -> None:
-    lock = LOCK.read_text(encoding="utf-8")
-    names = re.findall(r"(?m)^([\w.-]+==[\w.]+) ", lock)
-    assert names
-    assert lock.count("--hash=sha256:") >= len(names)
-    tested = (LOCK.parent / "dev.lock").read_text(encoding="utf-8")
-    assert [name for name in names if f"{name} " not in tested] == []

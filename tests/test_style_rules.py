@@ -118,14 +118,6 @@ def test_fitting_identifiers_are_still_in_use() -> None:
     assert used >= FITTING.keys()
 
 
-def test_few_modules_share_a_name() -> None:
-    stems = Counter(path.stem for path in MODULES)
-    # Errors and the subcommand `status` are named for what users of them know.
-    fitting = {"__init__", "__main__", "metrics", "errors", "status"}
-    shared = {stem for stem, count in stems.items() if count > 1} - fitting
-    assert len(shared) <= 5, shared
-
-
 def test_classes_have_names_of_their_own() -> None:
     classes = Counter(
         node.name

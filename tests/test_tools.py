@@ -2,15 +2,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tools.image import Buildah, find_builder
-from tools.programs import HERE, MODULES, find, source
-from tools.steps import Failed, run
-
-RUN: dict[str, Any] = {"cwd": HERE, "every": 0.02}
+from tools.programs import source
 
 
 def program(folder: Path, name: str) -> Path:
@@ -19,17 +15,6 @@ def program(folder: Path, name: str) -> Path:
     path.write_text("#!/bin/sh\n")
     path.chmod(0o755)
     return path
-
-
-def test_assets_of_the_user_win_over_built_programs(tmp_path: Path) -> None:
-    environment = {"OAUTH2_CSI_TOOLS": str(tmp_path / "cache")}
-    home = next(m.home(environment) for m in MODULES if "kubectl" in m.packages)
-    assert find("kubectl", environment) is None
-    built = program(home, "kubectl")
-    assert find("kubectl", environment) == built
-    own = program(tmp_path / "assets", "kubectl")
-    assert find("kubectl", {**environment, "KUBEBUILDER_ASSETS": str(own.parent)}) == own
-    assert find("kubectl", {**environment, "KUBEBUILDER_ASSETS": str(tmp_path)}) == built
 
 
 def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
@@ -48,12 +33,6 @@ def test_without_go_and_apt_it_says_what_is_missing(tmp_path: Path) -> None:
     assert "oidc-provider" not in done.stderr, "its tests are skipped; that is no failure"
     assert "oidc-provider: left out" in done.stdout
     assert "chromium: left out" in done.stdout
-
-
-def test_a_command_that_fails_shows_the_end_of_its_output() -> None:
-    script = "seq 100; echo no such host >&2; exit 3"
-    with pytest.raises(Failed, match=r"ended with 3:\n87\n(.*\n)+no such host$"):
-        run(["/bin/sh", "-c", script], **RUN)
 
 
 def test_the_lock_names_no_registry() -> None:

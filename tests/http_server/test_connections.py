@@ -1,11 +1,8 @@
 import contextlib
-import socket
-import ssl
-from typing import cast
 
 import pytest
 
-from csidriver.http_server.connections import Connection, ConnectionState
+from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
 from tests.refresher.bench import until
 from tests.webhook.served import GOOD, HEAD, KIND, PATIENCE, Held, is_closed, serving
@@ -50,19 +47,3 @@ def test_who_is_being_answered_is_never_cut() -> None:
                 waiting.recv(1)
         held.go.set()
         assert client.told()[0] == 200
-
-
-class ByteTakenMeanwhile(Connection):
-    """Its thread notes the request and takes its first byte while another thread asks."""
-
-    def is_readable(self, seconds: float) -> bool:
-        assert seconds == 0
-        self.set_state(ConnectionState.WAITING)
-        return False
-
-
-def test_a_request_that_begins_while_it_is_asked_is_not_idle() -> None:
-    with socket.socket() as connected:
-        connection = ByteTakenMeanwhile(cast("ssl.SSLSocket", connected))
-        connection.set_state(ConnectionState.IDLE)
-        assert not connection.is_idle

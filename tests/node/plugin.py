@@ -202,14 +202,14 @@ class Node:
             "csi.storage.k8s.io/serviceAccount.name": "default",
             core_names.EPHEMERAL: "true",
         }
-        access_mode = csi_pb2.VolumeCapability.AccessMode(
-            mode=csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER
+        capability = csi_pb2.VolumeCapability(
+            mount=csi_pb2.VolumeCapability.MountVolume(volume_mount_group=group),
+            access_mode={"mode": csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER},
         )
-        mount = csi_pb2.VolumeCapability.MountVolume(volume_mount_group=group)
         return csi_pb2.NodePublishVolumeRequest(
             volume_id=f"csi-{volume}",
             target_path=str(self.target(volume)),
-            volume_capability=csi_pb2.VolumeCapability(mount=mount, access_mode=access_mode),
+            volume_capability=capability,
             readonly=True,
             volume_context=context,
         )
@@ -217,20 +217,14 @@ class Node:
     def write_companion(self, new: Companion, ref: SourceRef = SOURCE) -> None:
         """Write a companion as the refresher does, under the name for `ref`."""
         old = self.store.get_secret(TOKENS, ref.companion)
+        notes, data = new.annotations(), new.data()
         if old is None:
-            annotations, data = new.annotations(), new.data()
-            self.store.create_secret(
-                Secret(
-                    TOKENS,
-                    ref.companion,
-                    type=core_annotations.COMPANION_SECRET_TYPE,
-                    annotations=annotations,
-                    data=data,
-                )
-            )
+            kind = core_annotations.COMPANION_SECRET_TYPE
+            made = Secret(TOKENS, ref.companion, type=kind, annotations=notes, data=data)
+            self.store.create_secret(made)
         else:
             removed: dict[str, Sensitive | None] = dict.fromkeys(old.data)
-            self.store.patch_secret(old, SecretPatch(new.annotations(), {**removed, **new.data()}))
+            self.store.patch_secret(old, SecretPatch(notes, {**removed, **data}))
 
     def write_token(self, value: str, generation: int = 1, **token_changes: float) -> None:
         """Write a companion with a new token."""

@@ -3,22 +3,13 @@ import socket
 import stat
 from pathlib import Path
 
-import grpc
 import pytest
 
 from csidriver.errors import DriverError
 from csidriver.node.grpc_server import remove_if_ours
-from tests.node.plugin import Node, names, refused
+from tests.node.plugin import Node, names
 
 pytestmark = pytest.mark.mounts
-
-
-@pytest.mark.parametrize("method", ["NodeStageVolume", "Nonsense"])
-def test_what_is_not_served_is_unimplemented(shared_node: Node, method: str) -> None:
-    with grpc.insecure_channel(f"unix:{shared_node.socket}") as channel:
-        call = channel.unary_unary(f"/csi.v1.Node/{method}")
-        code, _ = refused(lambda: call(b"", timeout=5))
-    assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_the_sockets_are_for_root_alone(shared_node: Node) -> None:

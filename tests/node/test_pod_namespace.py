@@ -1,6 +1,5 @@
 """A namespace is deleted and made again under its name while the node has its companion."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,35 +10,11 @@ from csidriver.core.volume.attributes import VolumeAttributes
 from csidriver.errors import StoreRefused, TokenUnavailable
 from csidriver.node.pod_namespace import check_namespace
 from csidriver.node.volume_record import VolumeRecord
-from tests.node.plugin import NAMESPACE, SOURCE, Node, companion, eventually, token
+from tests.node.plugin import NAMESPACE, SOURCE, companion, token
 from tests.node.test_companion_watcher import FakeCompanions
 
 pytestmark = pytest.mark.mounts
 ATTRIBUTES = VolumeAttributes.parse({"secretName": SOURCE.name}, "0")
-
-
-def write_token(node: Node, value: str, owner: str, generation: int = 1) -> None:
-    node.write_companion(companion(token(value), generation, namespace_uid=owner))
-
-
-def own_uid(node: Node) -> str:
-    (node.store_root / NAMESPACE).mkdir(parents=True, exist_ok=True)
-    return node.plugin_store.get_namespace_uid(NAMESPACE)
-
-
-def test_a_pod_that_outlives_its_namespace_gets_no_token_of_a_later_one(node: Node) -> None:
-    node.write_token("at-0")
-    node.publish(node.request("of-no-owner"))
-    write_token(node, "at-1", own_uid(node), 2)
-    eventually(lambda: node.content("of-no-owner") == "at-1")
-    node.publish(node.request())
-    node.stop()
-    node.start()
-    shutil.rmtree(node.store_root / NAMESPACE)
-    write_token(node, "at-2", own_uid(node), 3)
-    # A companion of an earlier release names no owner, and its volume is served on.
-    eventually(lambda: node.content("of-no-owner") == "at-2")
-    assert node.content() == "at-1"
 
 
 class Reader(FakeCompanions):

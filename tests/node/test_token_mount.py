@@ -253,19 +253,3 @@ def test_a_volume_whose_file_system_was_lost_without_a_plugin_says_so_until_its_
     assert not node.target().exists()
     assert node.metric(outdated) == 0
     node.publish(node.request())
-
-
-@pytest.mark.parametrize("sabotage", [cover_by_folder, remove_folder, unmount_all])
-@pytest.mark.parametrize("covered", [False, True])
-def test_unpublish_needs_nothing_of_a_file_system_that_was_lost(
-    published: Node, sabotage: Sabotage, *, covered: bool
-) -> None:
-    published.stop()
-    sabotage(published)
-    (published.root / "precious").touch()
-    if covered:
-        published.mounts.bind(published.root, published.target())
-    published.start()
-    published.unpublish()
-    eventually(published.nothing_left, "the end of all")
-    assert (published.root / "precious").exists()

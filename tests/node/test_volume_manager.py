@@ -91,15 +91,6 @@ def test_a_republish_that_asks_for_something_else_is_refused_and_changes_nothing
     assert len(list(published.kubelet_dir.glob("pods/*/volumes/*/*/mount"))) == 1
 
 
-def test_a_republish_keeps_the_attributes_of_the_first_publish(node: Node) -> None:
-    node.write_token("at-1")
-    node.publish(node.request(attributes={"fileName": "f", "template": "<$(ACCESS_TOKEN)>"}))
-    other = {"fileName": "token", "owner": "7", "template": "x", "mode": "0440"}
-    node.publish(node.request(attributes=other))
-    assert names(node.target()) == ["f"]
-    assert (node.target() / "f").read_bytes() == b"<at-1>"
-
-
 @pytest.mark.parametrize("lost", ["the mount", "the record"])
 def test_a_publish_on_the_target_of_another_volume_is_refused(published: Node, lost: str) -> None:
     published.stop()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,44 +32,36 @@ for token in tokens(os.environ["TOKEN_FILE"], 0.01):
 """
 
 
-class Program:
-    """An example that runs beside a published volume; each reload leaves what it has read."""
-
-    def __init__(self, node: Node) -> None:
-        self.file = sub_path_mount(node)
-        self.folder, self._reloads = node.root / "bin", node.root / "reloads"
-        for folder in (self.folder, self._reloads):
-            folder.mkdir()
-        script = self.folder / "reload"
-        script.write_text(f'#!/bin/sh\ncat "$TOKEN_FILE" > "$(mktemp {self._reloads}/XXXXXX)"\n')
-        script.chmod(0o755)
-
-    def reloads(self) -> list[str]:
-        return sorted(path.read_text(encoding="utf-8") for path in self._reloads.iterdir())
-
-    @contextmanager
-    def running(self, *command: str) -> Iterator[None]:
-        path = f"{self.folder}:{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "TOKEN_FILE": str(self.file)}
-        process = subprocess.Popen(command, env=environment, process_group=0)  # noqa: S603
-        try:
-            yield
-            assert process.poll() is None
-        finally:
-            os.killpg(process.pid, 9)
-            process.wait()
+@contextmanager
+def running(node: Node, *command: str) -> Iterator[Path]:
+    """Run an example beside a published volume; give the folder of the tokens it has reloaded."""
+    programs, reloads = node.root / "bin", node.root / "reloads"
+    for folder in (programs, reloads):
+        folder.mkdir()
+    script = programs / "reload"
+    script.write_text(f'#!/bin/sh\ncat "$TOKEN_FILE" > "$(mktemp {reloads}/XXXXXX)"\n')
+    script.chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "TOKEN_FILE": str(sub_path_mount(node))}
+    process = subprocess.Popen(command, env=environment, process_group=0)  # noqa: S603
+    try:
+        yield reloads
+        assert process.poll() is None
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
 
 
 @pytest.mark.parametrize("language", ["shell", "python"])
 def test_polling_reloads_once_for_each_token(published: Node, language: str) -> None:
-    program = Program(published)
-    script = POLLING.replace(IN_PAGE, str(program.file)).replace("sleep 1", "sleep 0.02")
+    script = POLLING.replace(IN_PAGE, '"$TOKEN_FILE"').replace("sleep 1", "sleep 0.02")
     in_shell, in_python = ("/bin/sh", "-c", script), (sys.executable, "-c", PYTHON + BY_PYTHON)
-    with program.running(*(in_shell if language == "shell" else in_python)):
+    with running(published, *(in_shell if language == "shell" else in_python)) as reloads:
         for generation in (1, 2, 3):
             wanted = [f"at-{number}" for number in range(1, generation + 1)]
             published.write_token(wanted[-1], generation)
-            eventually(lambda wanted=wanted: program.reloads() == wanted, "a reload")  # type: ignore[misc]
+            read = partial(lambda w: sorted(f.read_text() for f in reloads.iterdir()) == w, wanted)
+            eventually(read, "a reload")
 
 
 def test_envoy_finds_a_resource_where_it_watches(node: Node) -> None:

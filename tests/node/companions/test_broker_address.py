@@ -22,14 +22,6 @@ def test_a_name_has_addresses(tmp_path: Path, host: str, targets: set[str]) -> N
     assert address(tmp_path, host).resolve() == targets
 
 
-def test_files_are_read_anew_each_time(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("first\n", encoding="ascii")
-    assert address(tmp_path).read_token().reveal() == "first"
-    token.write_text("second", encoding="ascii")
-    assert address(tmp_path).read_token().reveal() == "second"
-
-
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="token of the node plugin cannot be read"):
         address(tmp_path).read_token()

@@ -11,8 +11,8 @@ from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.companion import Companion
 from csidriver.core.names import POD_UID
 from tests.broker.fakes import FakeCluster
-from tests.broker.running import HOST, RunningBroker
-from tests.node.companions.nodes import ClientNode, target
+from tests.broker.running import RunningBroker
+from tests.node.companions.nodes import ClientNode
 from tests.node.plugin import Node, companion, eventually, token
 
 pytestmark = pytest.mark.mounts
@@ -42,22 +42,6 @@ def plugin(client: ClientNode) -> Iterator[Node]:
 
 def fresh(value: str, number: int, owner: str = "n-1") -> Companion:
     return companion(token(value), number, namespace_uid=owner)
-
-
-def test_without_a_broker_what_is_known_is_published_and_the_rest_names_it(
-    plugin: Node, client: ClientNode, broker: RunningBroker
-) -> None:
-    broker.cluster.write(fresh("at-1", 1))
-    plugin.publish(plugin.request())
-    client.address.targets.remove(target(broker))
-    broker.stop.set()
-    eventually(lambda: not client.client._is_connected())
-    plugin.publish(plugin.request("v2"))
-    assert plugin.content("v2") == "at-1"
-    code, text = plugin.refused(plugin.request("v3", {"secretName": "other"}))
-    assert code is grpc.StatusCode.UNAVAILABLE
-    assert f"no broker of {HOST} answers" in text
-    assert plugin.content() == "at-1"
 
 
 def test_a_later_namespace_gets_no_token_of_an_earlier_one_in_memory(
