@@ -9,16 +9,12 @@ from csidriver import flag_values
     ("convert", "text", "value"),
     [
         (flag_values.address, ":9808", ("::", 9808)),
-        (flag_values.address, "0.0.0.0:1", ("0.0.0.0", 1)),
-        (flag_values.address, "[::]:1", ("::", 1)),
         (flag_values.address, "localhost:0", ("localhost", 0)),
         (flag_values.address, "[::1]:65535", ("::1", 65535)),
         (flag_values.seconds, "0.25", 0.25),
-        (flag_values.seconds, "10", 10.0),
         (flag_values.size, "1", 1),
         (flag_values.size, "64Mi", 64 << 20),
         (flag_values.size, "2Gi", 2 << 30),
-        (flag_values.size, "3Ki", 3 << 10),
     ],
 )
 def test_values_are_read(convert: Callable[[str], object], text: str, value: object) -> None:

@@ -235,12 +235,6 @@ class Node:
         self.write_token(value, generation)
         eventually(lambda: self.content() == value, "the rotation")
 
-    def break_store(self) -> None:
-        """Let every request to the store fail."""
-        if self.store_root.exists():
-            self.store_root.rename(self.root / "away")
-        self.store_root.write_bytes(b"no folder")
-
     def mounts_at(self, path: Path | None = None) -> list[Mount]:
         wanted = str(self.target() if path is None else path)
         return [mount for mount in self.mounts.table() if mount.target == wanted]

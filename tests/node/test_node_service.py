@@ -2,16 +2,29 @@
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from csidriver._proto import csi_pb2
 from csidriver.core import names as core_names
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
-from tests.node.plugin import NAMESPACE, Node, companion, follow_threads, names, refused, token
+from csidriver.core.volume.attributes import KEYS
+from tests.node.plugin import (
+    NAMESPACE,
+    Node,
+    companion,
+    eventually,
+    follow_threads,
+    names,
+    refused,
+    token,
+)
 
 pytestmark = pytest.mark.mounts
 
@@ -202,6 +215,46 @@ def test_a_hostile_reason_of_the_authorization_server_is_told_tamely(
     code, text = node.refused(node.request())
     assert_tame(code, text, Code.FAILED_PRECONDITION)
     assert all(line.isprintable() for line in caplog.messages)
+
+
+BUGS = (Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
+ROOTS = ["<pods>", "<volumes>", "<volumes>/linked/mount", "<volumes>/v1", "<volumes>/v1/mount"]
+NASTY = ["", "..", "//", "../../outside", "\0", "\n", "\x1b[31m", "\u202e", "-1", "$("]
+TEXTS = st.text(max_size=60) | st.builds(
+    lambda text, size: text * size, st.sampled_from(NASTY), st.sampled_from([1, 65, 5000, 70_000])
+)
+PATHS = st.builds(lambda root, text: f"{root}/{text}", st.sampled_from(ROOTS), TEXTS) | TEXTS
+KUBELET_KEYS = [core_names.POD_NAME, core_names.POD_NAMESPACE, core_names.POD_UID]
+KEY = st.sampled_from([*KEYS, *KUBELET_KEYS]) | TEXTS.map(core_names.KUBELET_PREFIX.__add__) | TEXTS
+CHANGES = st.one_of(
+    st.builds(field, st.just("volume_id"), TEXTS),
+    st.builds(target, PATHS),
+    st.builds(context, KEY, TEXTS),
+    st.builds(lambda group: mount(volume_mount_group=group), TEXTS),
+)
+
+
+@settings(max_examples=200, database=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(st.lists(CHANGES, max_size=4))
+def test_any_request_is_answered_as_what_it_is(shared_node: Node, changes: list[Mutation]) -> None:
+    before, request = traces(shared_node), shared_node.request()
+    for change in changes:
+        change(request)
+    ids = request.volume_capability.mount.volume_mount_group, *request.volume_context.values()
+    # Not every machine could give files to any owner.
+    assume(not any(text.isdecimal() and int(text) for text in ids if len(text) < 11))
+    error = shared_node.publish_async(request).exception()
+    if error is None:
+        assert len(shared_node.mounts_at(Path(request.target_path))) == 1
+        end = csi_pb2.NodeUnpublishVolumeRequest(
+            volume_id=request.volume_id, target_path=request.target_path
+        )
+        shared_node.call("NodeUnpublishVolume", end)
+    else:
+        assert error.code() not in BUGS
+        assert_tame(error.code(), error.details(), error.code())
+    eventually(lambda: not follow_threads(), "the end of all watches")
+    assert traces(shared_node) == before
 
 
 def test_node_and_capabilities(shared_node: Node) -> None:

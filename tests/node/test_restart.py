@@ -145,16 +145,6 @@ def test_a_running_pod_keeps_its_file_when_adopting_it_fails(published: Node) ->
     assert bind.read_bytes() == b"at-3"
 
 
-def test_a_restart_without_a_store_keeps_volumes_and_their_republish(published: Node) -> None:
-    published.stop()
-    published.break_store()
-    published.start()
-    published.publish(published.request())
-    assert published.content() == "at-1"
-    published.unpublish()
-    eventually(published.nothing_left, "the end of all")
-
-
 def test_folders_that_belong_to_nothing_are_swept_at_start(published: Node) -> None:
     published.publish(published.request("kept"))
     lose_record(published)  # a mounted folder stays

@@ -156,7 +156,8 @@ def test_a_republish_needs_no_store(node: Node) -> None:
     node.write_token("at-1")
     request = node.request(attributes={"templateConfigMapName": "shape"})
     node.publish(request)
-    node.break_store()
+    node.store_root.rename(node.root / "away")
+    node.store_root.write_bytes(b"no folder")
     node.mounts.unmount(node.target())  # and it mounts again what somebody unmounted
     file = node.folder() / DATA_FOLDER / "token"
     file.chmod(0o600)

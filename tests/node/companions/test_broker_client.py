@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from csidriver.core.broker.pod_access import PodRef
-from csidriver.core.companion import Companion
 from csidriver.errors import InvalidSecret, StoreRefused, StoreUnavailable
 from csidriver.node.companions import broker_client
 from tests.broker.conftest import DB, WEB
@@ -158,23 +157,3 @@ def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(
     assert owner(WEB, HELLO.name) == ""
     cluster.down = True
     assert owner(WEB, HELLO.name) is None
-
-
-def test_pods_that_waited_for_a_companion_together_all_know_its_owner_when_one_hears_of_it(
-    tmp_path: Path, cluster: FakeCluster
-) -> None:
-    cluster.delete(HELLO)
-    pods = [WEB, cluster.add_pod(PodRef("alice", "new", "u-9"), "node-a", "hello-token")]
-    owners: list[str | None] = []
-    with RunningBroker(cluster) as broker, ClientNode(tmp_path, broker) as node:
-
-        def ask_for_all(state: object) -> None:
-            if isinstance(state, Companion):
-                owners.extend(node.client.get_namespace_uid(pod, HELLO.name) for pod in pods)
-
-        for pod in pods:
-            node.client.follow(HELLO, pod, ask_for_all)
-            assert node.client.get_namespace_uid(pod, HELLO.name) == ""
-        cluster.write(companion(2, namespace_uid="n-1"))
-        eventually(lambda: len(owners) >= len(pods))
-    assert set(owners) == {"n-1"}

@@ -20,28 +20,23 @@ pytestmark = pytest.mark.mounts
 POD = PodRef("alice", "pod-1", "uid-1")
 
 
+def fresh(value: str, number: int, owner: str = "n-1") -> Companion:
+    return companion(token(value), number, namespace_uid=owner)
+
+
 @pytest.fixture
 def broker(cluster: FakeCluster) -> Iterator[RunningBroker]:
-    cluster.add_pod(POD, "node-a", "hello-token", templateConfigMapName="page")
+    cluster.add_pod(POD, "node-a", "hello-token")
     with RunningBroker(cluster) as running:
         yield running
 
 
 @pytest.fixture
-def client(tmp_path: Path, broker: RunningBroker) -> ClientNode:
-    return ClientNode(tmp_path, broker)
-
-
-@pytest.fixture
-def plugin(client: ClientNode) -> Iterator[Node]:
+def plugin(tmp_path: Path, broker: RunningBroker) -> Iterator[Node]:
     with contextlib.closing(Node()) as node:
-        node.plugin_store = client.client  # type: ignore[assignment]
+        node.plugin_store = ClientNode(tmp_path, broker).client  # type: ignore[assignment]
         node.start(publish_wait=2.0)
         yield node
-
-
-def fresh(value: str, number: int, owner: str = "n-1") -> Companion:
-    return companion(token(value), number, namespace_uid=owner)
 
 
 def test_a_later_namespace_gets_no_token_of_an_earlier_one_in_memory(
@@ -63,12 +58,6 @@ def test_a_later_namespace_gets_no_token_of_an_earlier_one_in_memory(
     assert "another namespace" in text
     broker.cluster.write(fresh("at-2", 2, "n-9"))
 
-    def publish() -> bool:
-        with contextlib.suppress(grpc.RpcError):
-            plugin.publish(request)
-            return True
-        return False
-
-    eventually(publish)
+    eventually(lambda: plugin.publish_async(request).exception(timeout=5) is None)
     assert (folder / "token").read_text(encoding="ascii") == "at-2"
     assert plugin.content() == "at-1"
