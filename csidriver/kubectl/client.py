@@ -24,22 +24,17 @@ _NO_CONTEXT = "current-context must exist"
 class Kubectl:
     """Runs kubectl. `global_options` are words such as `--context=name`, `--namespace=name`."""
 
-    def __init__(
-        self, global_options: Sequence[str] = (), *, service_account: Path = _SERVICE_ACCOUNT
-    ) -> None:
+    def __init__(self, global_options: Sequence[str] = ()) -> None:
         self._options = tuple(global_options)
-        self._service_account = service_account
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def with_timeout(self, seconds: float) -> "Kubectl":
         """Return one whose requests take no longer, unless the user has chosen a time."""
-        options = [f"--request-timeout={seconds:.0f}s", *self._options]
-        return Kubectl(options, service_account=self._service_account)
+        return Kubectl([f"--request-timeout={seconds:.0f}s", *self._options])
 
     def impersonating(self, user: str, group: str) -> "Kubectl":
         """Return one that asks in the name of another, for which the user needs the right."""
-        options = [*self._options, f"--as={user}", f"--as-group={group}"]
-        kubectl = Kubectl(options, service_account=self._service_account)
+        kubectl = Kubectl([*self._options, f"--as={user}", f"--as-group={group}"])
         kubectl._running = self._running
         return kubectl
 
@@ -110,7 +105,7 @@ class Kubectl:
 
     def _pod_namespace(self) -> str:
         try:
-            return self._service_account.read_text(encoding="utf-8").strip()
+            return _SERVICE_ACCOUNT.read_text(encoding="utf-8").strip()
         except OSError:
             return "default"
 

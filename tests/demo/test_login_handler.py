@@ -78,6 +78,7 @@ def test_the_user_types_the_code_and_the_device_gets_a_token(issuer: StrictIssue
     allowed = Form(refused).press("allow", user_code=login["user_code"].lower())
     assert "Allowed" in allowed.text
     assert_rotates(issuer, redeem_device(issuer, login), "email")
+    assert redeem_device(issuer, login).json()["error"] == "invalid_grant"
 
 
 def test_the_complete_address_shows_the_code_and_who_asks(issuer: StrictIssuer) -> None:

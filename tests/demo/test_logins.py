@@ -28,17 +28,6 @@ def polled(logins: PendingLogins, login: DeviceLogin) -> str:
     return refusal(lambda: logins.redeem_device("app", login.device_code))
 
 
-def test_a_device_code_waits_for_the_user_and_works_once(
-    logins: PendingLogins, clock: Clock
-) -> None:
-    login = logins.start_device("app", "email")
-    assert polled(logins, login) == "authorization_pending"
-    login.allowed = True
-    clock.at += logins.interval
-    assert logins.redeem_device("app", login.device_code) == "email"
-    assert polled(logins, login) == "invalid_grant"
-
-
 def test_who_polls_too_often_must_wait_five_seconds_more_for_good(
     logins: PendingLogins, clock: Clock
 ) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from csidriver.kubectl import client
 from csidriver.kubectl.client import Kubectl
 from csidriver.kubectl.errors import KubectlFailed
 from tests.kubectl.stand_in import StandIn
@@ -71,18 +72,19 @@ def test_a_time_limit_gives_way_to_that_of_the_user(stand_in: StandIn) -> None:
 
 
 def test_the_namespace_is_that_of_the_context_or_of_the_pod(
-    stand_in: StandIn, tmp_path: Path
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    file = tmp_path / "namespace"
+    monkeypatch.setattr(client, "_SERVICE_ACCOUNT", file)
     kubectl = Kubectl()
     assert kubectl.namespace() == kubectl.namespace() == "team-a"
     assert len(stand_in.calls) == 1
     stand_in.answer("config", stdout="")
     assert Kubectl().namespace() == "default"
     stand_in.answer(stderr="error: current-context must exist in order to minify\n", status=1)
-    file = tmp_path / "namespace"
-    assert Kubectl(service_account=file).namespace() == "default"
+    assert Kubectl().namespace() == "default"
     file.write_text("team-c\n")
-    assert Kubectl(service_account=file).namespace() == "team-c"
+    assert Kubectl().namespace() == "team-c"
 
 
 def test_a_context_that_does_not_exist_is_a_failure(stand_in: StandIn) -> None:

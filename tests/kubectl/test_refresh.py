@@ -42,23 +42,16 @@ def test_a_request_soon_after_a_refresh_says_how_long_it_takes(cli: CommandLine)
     assert "in 6s: two refreshes are at least 10s apart" in err
 
 
-@pytest.mark.parametrize(
-    ("values", "texts"),
-    [
-        (NEEDS_REAUTH, ["is NeedsReauth", "kubectl oauth2-csi login mail -n team-a"]),
-        (
-            {**READY, annotations.STATUS: "IssuerUnavailable"},
-            ["the next attempt is in 75s", "run: kubectl oauth2-csi doctor cern"],
-        ),
-        ({annotations.IS_TOKEN: "true"}, ["is Pending: the refresher has not met it"]),
-    ],
-)
-def test_a_token_that_no_request_helps_is_not_touched(
-    cli: CommandLine, values: dict[str, str], texts: list[str]
-) -> None:
-    cli.cluster.answer("secrets", stdout=secret("team-a", "mail", values))
-    _, err = cli.run("refresh", "mail", status=1)
-    assert [text for text in texts if text not in err] == []
+def test_a_token_that_no_request_helps_is_not_touched(cli: CommandLine) -> None:
+    away = {**READY, annotations.STATUS: "IssuerUnavailable"}
+    tokens: list[tuple[dict[str, str], str]] = [
+        (NEEDS_REAUTH, "kubectl oauth2-csi login mail -n team-a"),
+        (away, "the next attempt is in 75s; run: kubectl oauth2-csi doctor cern"),
+        ({annotations.IS_TOKEN: "true"}, "is Pending: the refresher has not met it"),
+    ]
+    for values, text in tokens:
+        cli.cluster.answer("secrets", "mail", stdout=secret("team-a", "mail", values))
+        assert text in cli.run("refresh", "mail", status=1)[1]
     assert patches(cli) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from csidriver.errors import DriverError
 from csidriver.kubectl.doctor.check_runner import Check, run_checks
 from csidriver.kubectl.doctor.finding import Finding, Level, ok
-from csidriver.kubectl.errors import Forbidden, NotFound
+from csidriver.kubectl.errors import Forbidden
 
 LONG = 30.0
 
@@ -31,7 +31,6 @@ def test_checks_run_at_the_same_time_and_keep_their_order() -> None:
     ("error", "level", "text"),
     [
         (Forbidden("no"), Level.WARNING, "you may not see the thing"),
-        (NotFound("there is none"), Level.PROBLEM, "there is none"),
         (DriverError("kubectl has failed"), Level.PROBLEM, "kubectl has failed"),
         (KeyError("spec"), Level.PROBLEM, "the thing cannot be understood (KeyError)"),
     ],

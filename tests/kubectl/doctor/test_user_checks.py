@@ -47,7 +47,6 @@ def test_tokens_are_counted_by_issuer(stand_in: StandIn) -> None:
 
 
 UNMET = {annotations.STATUS: "", annotations.MESSAGE: ""}
-AWAY = {annotations.STATUS: "IssuerUnavailable"}
 EXPIRED = {annotations.EXPIRES_AT: format_rfc3339(NOW - 1)}
 
 
@@ -55,7 +54,6 @@ EXPIRED = {annotations.EXPIRES_AT: format_rfc3339(NOW - 1)}
     ("change", "level", "text", "step"),
     [
         (NEEDS_REAUTH, PROBLEM, "is NeedsReauth: the refresh token is", "login"),
-        (AWAY, WARNING, "is IssuerUnavailable", "describe"),
         (EXPIRED, PROBLEM, "is Ready: the access", "describe"),
         (UNMET, WARNING, "is Pending: the refresher has not met it", "describe"),
         (WAITING, WARNING, "is WaitsForLogin: Secret mail, from", "describe"),

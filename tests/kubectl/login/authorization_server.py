@@ -24,13 +24,13 @@ class AuthorizationServer(Peer):
     """Answers with what was scripted for a path, one after another, then with the standard ones.
 
     A reply is a status with JSON or bytes; None closes the connection. The login page redirects at
-    once; `alter` changes the parameters of the redirect.
+    once, with `code`.
     """
 
     def __init__(self, **metadata: Any) -> None:
         super().__init__(b"")
         self._scripted: dict[str, deque[tuple[int, Any] | None]] = {}
-        self.alter: Callable[[dict[str, str]], None] = lambda _: None
+        self.code = "code-1"
         self.issuer = f"http://{self.address}"
         self.metadata = {
             "issuer": self.issuer,
@@ -59,8 +59,7 @@ class AuthorizationServer(Peer):
         status, content = reply
         headers = "Content-Type: application/json\r\n"
         if path == "/authorize":
-            found = {"code": "code-1", "state": form["state"], "iss": self.issuer}
-            self.alter(found)
+            found = {"code": self.code, "state": form["state"], "iss": self.issuer}
             headers += f"Location: {form['redirect_uri']}?{urlencode(found)}\r\n"
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         return http(body, f"{status} It", headers)

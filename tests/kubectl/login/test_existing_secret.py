@@ -23,18 +23,9 @@ def test_a_source_is_read_without_its_tokens() -> None:
         notes={annotations.ISSUER: "as", annotations.BOUND_ISSUER: "lab"},
         data={"oauth": document, "clientID": "cli\n", "clientSecret": " s3cret\n"},
     )
-    found = ExistingSecret.parse(manifest)
-    assert found == ExistingSecret(
-        ref=SourceRef("physics", "hello"),
-        uid="uid-1",
-        key="oauth",
-        client_id="cli",
-        client_secret=Sensitive("s3cret"),
-        issuer="as",
-        bound_issuer="lab",
-        iss="https://as",
-        resource_version="1",
-    )
+    found, ref = ExistingSecret.parse(manifest), SourceRef("physics", "hello")
+    client = ("cli", Sensitive("s3cret"))
+    assert found == ExistingSecret(ref, "uid-1", "oauth", *client, "as", "lab", "https://as", "1")
     assert "planted" not in repr(found) + repr(found.client_secret)
 
 

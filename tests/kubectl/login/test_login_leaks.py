@@ -28,7 +28,7 @@ class Rig:
         self.tokens = {name: self.planted[kind] for name, kind in names.items()}
         device = {"device_code": self.planted["device"], "verification_uri": f"{server.issuer}/go"}
         server.script("/device", (200, DEVICE | device))
-        server.alter = lambda found: found.update(code=self.planted["code"])
+        server.code = self.planted["code"]
         entry = {"name": "as", "default": True, "internal": True, "issuer": server.issuer}
         document = json.dumps({"issuers": [entry | {"login": {"clientID": "cli"}}]})
         absent = 'Error from server (NotFound): secrets "hello"'

@@ -26,26 +26,20 @@ def test_only_chosen_fields_are_asked_for(stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "grant_type", "login", "needs_login"),
+    ("values", "grant_type", "login"),
     [
-        (READY, "refresh_token", None, True),
-        (ROBOT, "client_credentials", None, False),
-        (DERIVED, "token-exchange", SourceRef("team-a", "mail"), False),
-        ({**ROBOT, annotations.LOGIN: "mail"}, "client_credentials", None, False),
+        (READY, "refresh_token", None),
+        (ROBOT | {annotations.LOGIN: "mail"}, "client_credentials", None),
+        (DERIVED, "token-exchange", REF),
     ],
 )
 def test_a_token_tells_how_it_is_renewed(
-    stand_in: StandIn,
-    values: dict[str, str],
-    grant_type: str,
-    login: SourceRef | None,
-    *,
-    needs_login: bool,
+    stand_in: StandIn, values: dict[str, str], grant_type: str, login: SourceRef | None
 ) -> None:
     stand_in.answer("secrets", stdout=secret("team-a", "mail-api", values))
     token = read_token(Kubectl(), SourceRef("team-a", "mail-api"))
     assert (token.grant_type, token.login) == (grant_type, login)
-    assert token.needs_login == needs_login
+    assert token.needs_login == (grant_type == "refresh_token")
 
 
 def test_a_secret_that_is_no_token_is_not_found(stand_in: StandIn) -> None:
