@@ -23,12 +23,7 @@ def token_document(**fields: Any) -> TokenDocument:
     return TokenDocument.parse(Sensitive(json.dumps(fields)))[0]
 
 
-def parsed_source(
-    token: str = "seed",  # noqa: S107 - planted
-    *,
-    trailing: bool = False,
-    **fields: Any,
-) -> Source:
+def parsed_source(token: str = "seed", **fields: Any) -> Source:  # noqa: S107 - planted
     return Source(
         ref=REF,
         uid="u1",
@@ -36,7 +31,7 @@ def parsed_source(
         key="oauth",
         client=Client("my-app", Sensitive("cs-secret")),
         issuer="",
-        trailing=trailing,
+        trailing=False,
     )
 
 

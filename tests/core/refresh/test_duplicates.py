@@ -6,15 +6,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.refresh.effects import CreateSecret
 from csidriver.core.status import Status
 from tests.core.refresh.hooks import once
-from tests.core.refresh.virtual_cluster import (
-    LIFE,
-    REF,
-    Process,
-    VirtualCluster,
-    document,
-    run_together,
-)
-from tests.core.refresh.virtual_server import START
+from tests.core.refresh.virtual_cluster import LIFE, REF, Process, document, run_together
 
 COPY = SourceRef("physics", "copy")
 ABROAD = SourceRef("chemistry", "copy")
@@ -61,23 +53,6 @@ def test_of_two_that_are_adopted_side_by_side_one_is_sent(process: Process, lag:
     assert cluster.server.tokens() == ["alice-0"]
 
 
-def test_of_two_of_one_instant_the_first_by_name_is_the_elder() -> None:
-    cluster = VirtualCluster()
-    seed = document(cluster.server.login("alice"))
-    cluster.apply(seed)
-    cluster.apply(seed, ref=COPY)
-    assert COPY < REF
-    younger, elder = Process(cluster), Process(cluster, ref=COPY)
-    cluster.may_send = False
-    younger.reconcile()
-    elder.reconcile()
-    cluster.may_send = True
-    run_together(60, younger, elder)
-    assert cluster.companion(REF).status is Status.DUPLICATE_GRANT
-    assert cluster.companion(COPY).status is Status.READY
-    assert cluster.server.tokens() == ["alice-0"]
-
-
 def test_an_old_mirror_in_another_secret_does_not_kill_the_login(running: Process) -> None:
     """Presenting what the elder has replaced, long ago by the end, would look like theft."""
     cluster = running.cluster
@@ -103,27 +78,6 @@ def test_it_is_healed_when_the_elder_goes(running: Process) -> None:
     assert copy.state.grant is not None
     assert copy.state.grant.duplicate_of == ""
     assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
-
-
-def test_it_is_healed_when_it_is_reseeded_itself(running: Process) -> None:
-    copy = copied(running, COPY)
-    copy.reconcile()
-    copy.login_as("bob")
-    assert running.cluster.companion(COPY).status is Status.READY
-    run_together(3 * LIFE, running, copy)
-    assert running.cluster.companion(REF).status is Status.READY
-
-
-def test_healing_respects_who_may_send(running: Process) -> None:
-    cluster = running.cluster
-    copy = copied(running, COPY)
-    copy.reconcile()
-    cluster.tokens.pop(REF)
-    cluster.may_send = False
-    cluster.now += 60
-    copy.reconcile()
-    assert cluster.companion(COPY).status is Status.PENDING
-    assert copy.state.next_reconcile == START + 1 + 60 + 1
 
 
 def test_a_reseed_with_anothers_login_makes_it_the_younger(running: Process) -> None:

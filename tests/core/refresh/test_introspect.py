@@ -5,16 +5,10 @@ from dataclasses import replace
 import pytest
 
 from csidriver.core.login_command import ask_for_login
-from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.token_response import Failure
-from csidriver.core.refresh import effects
 from csidriver.core.refresh.messages import UNCERTAIN_TWICE_MESSAGE
-from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.status import Status
 from tests.core.refresh.virtual_cluster import ISSUER, LIFE, REF, Process
-from tests.core.refresh.virtual_server import LOST_AFTER, LOST_BEFORE, START, answer
-
-LATE = START + LIFE - lead_time(LIFE) / 4
+from tests.core.refresh.virtual_server import LOST_AFTER, LOST_BEFORE, answer
 
 
 @pytest.fixture
@@ -92,29 +86,3 @@ class TestInvalidGrant:
         asked.run_for(10 * 86400)
         assert len(cluster.server.asked) == 1
         assert cluster.slots == []
-
-    def test_an_outage_in_between_does_not_spare_the_question(self, asked: Process) -> None:
-        asked.cluster.server.script += [REFUSED, Failure(FailureReason.UNREACHABLE)]
-        asked.run_for(LIFE)
-        assert len(asked.cluster.server.asked) == 2
-        assert asked.cluster.live() == "alice-2"
-
-    def test_a_second_refusal_is_believed(self, asked: Process) -> None:
-        asked.cluster.server.script += [REFUSED, REFUSED]
-        asked.run_for(10 * LIFE)
-        assert len(asked.cluster.server.presented) == 3
-        assert asked.cluster.companion().status is Status.NEEDS_REAUTH
-
-
-def test_an_outage_is_no_reason_to_ask(asked: Process) -> None:
-    asked.cluster.server.script += [Failure(FailureReason.UNREACHABLE)] * 3
-    asked.run_for(LIFE)
-    assert asked.cluster.server.asked == []
-
-
-def test_asking_is_bounded_in_time(asked: Process) -> None:
-    asked.cluster.server.script.append(LOST_BEFORE)
-    asked.run_for(LIFE)
-    (ask,) = (e for e in asked.cluster.done if isinstance(e, effects.Introspect))
-    assert ask.timeout == 20
-    assert "alice" not in repr(ask)

@@ -10,11 +10,10 @@ from csidriver.core.kubernetes.change import TokenObject
 from csidriver.core.login_command import ask_for_login
 from csidriver.core.names import FIELD_MANAGER, SourceRef
 from csidriver.core.refresh import effects, grant_secret, messages
-from csidriver.core.refresh.effects import PatchSecret
 from csidriver.core.refresh.grant import Grant
 from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
-from csidriver.errors import StoreRefused, StoreUnavailable
+from csidriver.errors import StoreRefused
 from tests.core.refresh.virtual_cluster import (
     COMPANION,
     GRANT,
@@ -120,13 +119,6 @@ def test_who_has_the_live_token_owns_the_login(running: Process, *, deleted: boo
     assert earlier.value not in {token.value for token in tokens[-3:] if token}
 
 
-def test_an_unreadable_grant_gives_the_new_owner_nothing(running: Process) -> None:
-    running.meddle(TokenObject.GRANT, data={})
-    cluster = take_over(running, "old seed")
-    assert_nothing_of_alice(cluster)
-    assert cluster.status() == "Invalid"
-
-
 @pytest.mark.parametrize("seen", ["nothing", "invalid"])
 def test_an_unreadable_source_does_not_bring_the_token_back(running: Process, seen: str) -> None:
     cluster = take_over(running, seen)
@@ -163,43 +155,8 @@ def test_a_grant_of_an_earlier_release_takes_the_namespace_it_finds(running: Pro
     as_stored_before(cluster, replace(cluster.grant(), namespace_uid=""))
     running.restarted().reconcile()
     assert cluster.grant().namespace_uid == cluster.companion().namespace_uid == "uid-of-physics"
-    before = cluster.count(effects.GetNamespaceUid)
     running.run_for(LIFE)
     assert cluster.live() == "alice-2"
-    assert cluster.count(effects.GetNamespaceUid) == before
-
-
-def test_a_namespace_that_cannot_be_read_leaves_all_as_it_is(running: Process) -> None:
-    cluster = running.cluster
-    cluster.fail_next(effects.GetNamespaceUid, StoreUnavailable("the test says so"))
-    writes = cluster.count(PatchSecret)
-    with pytest.raises(StoreUnavailable):
-        take_over(running, "old seed")
-    assert cluster.count(PatchSecret) == writes
-    running.reconcile()
-    assert_nothing_of_alice(cluster)
-
-
-def test_a_namespace_that_goes_during_an_adoption_gets_no_grant(process: Process) -> None:
-    process.cluster.namespace_uids[REF.namespace] = ""
-    process.reconcile()
-    assert GRANT not in process.cluster.secrets
-    assert process.cluster.server.tokens() == []
-
-
-def test_warnings_of_the_grant_stay_unknown_to_the_new_owner(running: Process) -> None:
-    cluster = running.cluster
-    kept = cluster.grant()
-    spent = replace(
-        kept, spent=(kept.live_hash,), refresh_expires_at=cluster.now + 60, refresh_renewed=False
-    )
-    cluster.store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(spent)))
-    running.observe(TokenObject.GRANT)
-    events = cluster.reasons()
-    take_over(running, "invalid")
-    assert_nothing_of_alice(cluster)
-    assert "grant" not in cluster.message()
-    assert cluster.reasons()[len(events) :] == ["Invalid"]
 
 
 @pytest.mark.parametrize("uid", ["uid-of-physics", ""])
@@ -218,18 +175,6 @@ def test_a_grant_of_an_earlier_release_takes_no_later_namespace(running: Process
     assert cluster.status() == "NeedsReauth"
 
 
-def test_a_companion_that_is_newer_than_its_grant_keeps_its_generation(running: Process) -> None:
-    cluster = running.cluster
-    earlier = cluster.secrets[GRANT]
-    running.run_for(LIFE)
-    generation = cluster.companion().generation
-    cluster.store(replace(cluster.secrets[GRANT], data=earlier.data))
-    del cluster.secrets[SOURCE]
-    running.restarted().reconcile()
-    given = cluster.companion()
-    assert (given.token, given.generation) == (None, generation)
-
-
 def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: Process) -> None:
     cluster = running.cluster
     token, moved = cluster.live(), SourceRef("chemistry", "moved")
@@ -241,11 +186,3 @@ def test_a_withheld_grant_does_not_keep_its_login_from_another_secret(running: P
     running.edit(document(token))
     assert cluster.status() == "DuplicateGrant"
     assert cluster.server.tokens().count(token) == 1
-
-
-def test_an_object_in_the_companions_place_does_not_show_the_grant(running: Process) -> None:
-    running.cluster.store(replace(running.cluster.secrets[COMPANION], annotations={}))
-    running.observe(TokenObject.COMPANION)
-    cluster = take_over(running, "old seed")
-    assert annotations.EXPIRES_AT not in cluster.source().annotations
-    assert cluster.status() == "NeedsReauth"

@@ -11,7 +11,7 @@ from csidriver.core import names
 from csidriver.core.refresh.effects import Effect, PatchSecret, RequestToken, SpoolClear, SpoolWrite
 from csidriver.core.status import Status
 from tests.core.refresh.hooks import Crashed
-from tests.core.refresh.virtual_cluster import LIFE, Process, VirtualCluster, document
+from tests.core.refresh.virtual_cluster import LIFE, Process
 
 DOCS = Path(__file__).parents[3] / "docs"
 REFRESH = (DOCS / "protocol.md").read_text(encoding="utf-8")
@@ -35,20 +35,11 @@ def receiver(effect: Effect[Any]) -> str:
     return "A: POST" if isinstance(effect, RequestToken) else "S: "
 
 
-def due() -> tuple[VirtualCluster, Process]:
-    """A token whose next refresh is due."""
-    cluster = VirtualCluster()
-    cluster.apply(document(cluster.server.login("alice")))
-    process = Process(cluster)
-    process.reconcile()
+def test_the_refresh_makes_the_calls_of_its_picture_in_that_order(running: Process) -> None:
+    cluster = running.cluster
     cluster.now += LIFE - 600
     cluster.done.clear()
-    return cluster, process
-
-
-def test_the_refresh_makes_the_calls_of_its_picture_in_that_order() -> None:
-    cluster, process = due()
-    process.reconcile()
+    running.reconcile()
     calls = [receiver(effect) for effect in cluster.done if is_call(effect)]
     arrows = [line for line in diagram(REFRESH, "sequenceDiagram") if line.startswith("R->>")]
     assert len(calls) == len(arrows) == 8
@@ -66,8 +57,11 @@ def crashes() -> Iterator[tuple[int, bool, str]]:
 
 
 @pytest.mark.parametrize(("number", "spool_survives", "cell"), list(crashes()))
-def test_a_crash_ends_as_the_table_says(number: int, cell: str, *, spool_survives: bool) -> None:
-    cluster, process = due()
+def test_a_crash_ends_as_the_table_says(
+    running: Process, number: int, cell: str, *, spool_survives: bool
+) -> None:
+    cluster = running.cluster
+    cluster.now += LIFE - 600
     calls = 0
 
     def crash(effect: Effect[Any]) -> None:
@@ -78,7 +72,7 @@ def test_a_crash_ends_as_the_table_says(number: int, cell: str, *, spool_survive
 
     cluster.after = crash
     with pytest.raises(Crashed):
-        process.reconcile()
+        running.reconcile()
     cluster.after = lambda _: None
     if not spool_survives:
         cluster.spool.clear()

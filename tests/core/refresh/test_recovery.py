@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from csidriver.core.oauth.token_response import Success
-from csidriver.core.refresh import effects, grant_secret
+from csidriver.core.refresh import effects
 from csidriver.core.refresh.effects import SpoolEntry, SpoolRead, SpoolWrite
-from csidriver.core.refresh.grant import with_intent
 from csidriver.core.status import Status
 from csidriver.errors import SpoolFailed, StoreRefused
 from tests.core.refresh.hooks import is_send, is_spooled_reply, once
@@ -15,15 +14,11 @@ from tests.core.refresh.virtual_cluster import GRANT, ISSUER, LIFE, REF, Process
 from tests.core.refresh.virtual_server import LOST_BEFORE, START, answer
 
 
-def is_spool_write(effect: effects.Effect[object]) -> bool:
-    return isinstance(effect, SpoolWrite)
-
-
 class TestForeignIntent:
     @pytest.fixture
     def peer(self, cluster: VirtualCluster) -> Process:
         """Another replica; the first one died when it had announced its request."""
-        Process(cluster).die_after(is_spool_write)
+        Process(cluster).die_after(lambda effect: isinstance(effect, SpoolWrite))
         return Process(cluster, holder="pod-2")
 
     @pytest.mark.parametrize("offset", [-3600.0, 0.0, 3600.0])
@@ -41,33 +36,6 @@ class TestForeignIntent:
         peer.run_for(2)
         assert cluster.grant().status is Status.UNCERTAIN
         assert cluster.count(effects.GetSecret) == reads
-
-    def test_without_an_age_its_own_word_counts(
-        self, cluster: VirtualCluster, peer: Process
-    ) -> None:
-        cluster.written.clear()
-        cluster.now += 20
-        assert peer.reconcile().next_reconcile == START + 60
-
-    def test_one_for_another_token_is_void(self, running: Process) -> None:
-        cluster = running.cluster
-        announced = with_intent(cluster.grant(), "nonce", "pod-9", cluster.now, 1e6)
-        assert announced.intent is not None
-        void = replace(announced, intent=replace(announced.intent, refresh_token_hash="another"))
-        cluster.store(replace(cluster.secrets[GRANT], data=grant_secret.to_data(void)))
-        running.restarted_for(LIFE)
-        assert cluster.server.tokens() == ["alice-0", "alice-1"]
-
-    def test_a_window_is_counted_by_this_processs_clock(self, cluster: VirtualCluster) -> None:
-        """The first send is 100 s ago, though the peer's clock calls that the future."""
-        window = replace(ISSUER, reuse=90.0, token_endpoint="https://auth.example/token")
-        cluster.offsets["pod-1"] = 3600.0
-        Process(cluster, issuer=window).die_after(is_send)
-        cluster.now += 100
-        peer = Process(cluster, holder="pod-2", issuer=window)
-        peer.reconcile()
-        peer.run_for(5)
-        assert len(cluster.server.presented) == 1
 
     def test_an_intent_in_flight_is_waited_for(self, cluster: VirtualCluster) -> None:
         first, peer = Process(cluster), Process(cluster, holder="pod-2")
@@ -107,64 +75,36 @@ class TestSpool:
         assert cluster.live() == "alice-1"
 
 
-class TestGivenUp:
-    """A peer took over and gave a reply up for lost, or in doubt, that lay in our spool."""
-
-    def give_up(self, running: Process, seconds: float = 1200) -> None:
-        cluster = running.cluster
-        running.die_after(is_spooled_reply)
-        kept = dict(cluster.spool)
-        Process(cluster, holder="pod-2").restarted_for(seconds)
-        cluster.spool.clear()
-        cluster.spool.update(kept)
-
-    @pytest.mark.parametrize("introspects", [True, False], ids=["lost", "in doubt"])
-    def test_it_is_stored_when_its_process_is_back(
-        self, running: Process, *, introspects: bool
-    ) -> None:
-        cluster = running.cluster
-        cluster.server.introspects = introspects
-        self.give_up(running, 1200 if introspects else 200)
-        given_up = Status.LOST_ROTATION if introspects else Status.UNCERTAIN
-        assert cluster.companion().status is given_up
-        fresh = running.restarted_for(0)
-        assert cluster.live() == cluster.mirrored() == "alice-2"
-        assert REF not in cluster.spool
-        fresh.run_for(LIFE / 4)
-        assert cluster.companion().status is Status.READY
-        assert cluster.server.tokens() == ["alice-0", "alice-1"]
-
-    @pytest.mark.parametrize("readable", [True, False])
-    def test_another_one_or_an_unreadable_one_is_not(
-        self, running: Process, *, readable: bool
-    ) -> None:
-        cluster = running.cluster
-        cluster.server.introspects = True
-        self.give_up(running)
-        if readable:
-            cluster.spool[REF] = replace(cluster.spool[REF], refresh_token_hash="another")
-        else:
-            cluster.fail_next(SpoolRead, SpoolFailed("unreadable"), times=10**6)
-        running.restarted().reconcile()
-        assert cluster.companion().status is Status.LOST_ROTATION
+@pytest.mark.parametrize("introspects", [True, False], ids=["lost", "in doubt"])
+def test_what_a_peer_gave_up_is_stored_when_its_process_is_back(
+    running: Process, *, introspects: bool
+) -> None:
+    cluster = running.cluster
+    cluster.server.introspects = introspects
+    running.die_after(is_spooled_reply)
+    running.peer(1200 if introspects else 200)
+    given_up = Status.LOST_ROTATION if introspects else Status.UNCERTAIN
+    assert cluster.companion().status is given_up
+    fresh = running.restarted_for(0)
+    assert cluster.live() == cluster.mirrored() == "alice-2"
+    assert REF not in cluster.spool
+    fresh.run_for(LIFE / 4)
+    assert cluster.companion().status is Status.READY
+    assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
 
 class TestNoRight:
     """The right to read the source was taken away when a reply lay in the spool."""
-
-    @pytest.fixture
-    def dead(self, running: Process) -> Process:
-        running.die_after(is_spooled_reply)
-        running.cluster.before = self.hide_source
-        return running
 
     def hide_source(self, effect: effects.Effect[object]) -> None:
         if isinstance(effect, effects.GetSecret) and effect.namespace == REF.namespace:
             raise StoreRefused("no right")
 
     @pytest.mark.parametrize("namespaces", [(), ("other",)], ids=["right gone", "unenrolled"])
-    def test_a_spooled_reply_is_stored(self, dead: Process, namespaces: tuple[str, ...]) -> None:
-        cluster, again = dead.cluster, dead.restarted()
+    def test_a_spooled_reply_is_stored(self, running: Process, namespaces: tuple[str, ...]) -> None:
+        running.die_after(is_spooled_reply)
+        running.cluster.before = self.hide_source
+        cluster, again = running.cluster, running.restarted()
         again.namespaces = namespaces
         if namespaces:
             again.reconcile(event=True)
@@ -177,22 +117,18 @@ class TestNoRight:
         again.run_for(10 * LIFE if namespaces else 0.0)
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
-    def test_one_of_another_issuer_stays_there(self, dead: Process) -> None:
-        cluster, moved = dead.cluster, dead.restarted()
-        stored = cluster.secrets[GRANT]
-        moved.issuer = replace(ISSUER, issuer="https://elsewhere.example")
-        with pytest.raises(StoreRefused):
-            moved.reconcile(event=True)
-        assert cluster.secrets[GRANT] is stored
-        assert cluster.spool
-
-    def test_what_another_replica_began_is_not_settled(self, dead: Process) -> None:
-        cluster = dead.cluster
-        stored = cluster.secrets[GRANT]
+    @pytest.mark.parametrize("moved", [False, True], ids=["another replica", "another issuer"])
+    def test_what_others_began_is_not_settled(self, running: Process, *, moved: bool) -> None:
+        running.die_after(is_spooled_reply)
+        cluster, stored = running.cluster, running.cluster.secrets[GRANT]
+        cluster.before = self.hide_source
+        again = running.restarted() if moved else Process(cluster, "pod-2")
+        again.issuer = replace(ISSUER, issuer="https://elsewhere.example") if moved else ISSUER
         cluster.now += LIFE
         with pytest.raises(StoreRefused):
-            Process(cluster, "pod-2").reconcile()
+            again.reconcile(event=True)
         assert cluster.secrets[GRANT] is stored
+        assert cluster.spool
 
     def test_without_a_grant_nothing_is_recovered(self, process: Process) -> None:
         writes, process.cluster.before = process.cluster.writes, self.hide_source

@@ -7,7 +7,7 @@ import pytest
 from csidriver.core import annotations
 from csidriver.core.annotations import REFRESH_REQUESTED_AT
 from csidriver.core.kubernetes.timestamp import format_rfc3339
-from tests.core.refresh.virtual_cluster import LIFE, WRITES, Process
+from tests.core.refresh.virtual_cluster import LIFE, Process
 from tests.core.refresh.virtual_server import START
 
 INVALID = "InvalidRefreshRequest"
@@ -50,24 +50,6 @@ def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(runnin
     assert len(sent) == 6
     assert min(b - a for a, b in itertools.pairwise(sent)) >= 10 - 1e-6
     assert writes <= 7 * 6
-
-
-def test_a_token_that_is_due_soon_waits_for_that_and_is_not_written(running: Process) -> None:
-    running.cluster.now = (running.state.next_reconcile or 0.0) - 5
-    writes = running.cluster.count(*WRITES)
-    ask(running, after=0.0)
-    assert running.cluster.count(*WRITES) == writes
-    running.run_for(LIFE / 4)
-    assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
-
-
-def test_a_value_beside_a_new_token_is_honoured_by_its_refresh(process: Process) -> None:
-    process.cluster.annotate(REFRESH_REQUESTED_AT, "2027-01-01T00:00:00Z")
-    process.reconcile()
-    process.cluster.now += 60
-    process.reconcile(event=True)
-    process.run_for(LIFE / 2)
-    assert process.cluster.server.tokens() == ["alice-0"]
 
 
 @pytest.mark.parametrize("value", ["now", "2027-01-01", "2027-01-01T00:00:00", "0001-01-01T00:00Z"])

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,16 +62,9 @@ def test_the_announcements_example_works_with_a_note() -> None:
     assert Source.parse(secret({"oauth": VALID["oauth"] + "\n}\n"})).trailing
 
 
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [({"oauth": None, "oauth2": VALID["oauth"]}, "oauth2"), ({"oauth2": "{"}, "oauth")],
-)
-def test_the_alias_counts_where_oauth_is_absent(change: dict[str, str | None], key: str) -> None:
-    assert Source.parse(secret(change)).key == key
-
-
-def test_without_client_secret_the_client_is_public() -> None:
-    assert Source.parse(secret({"clientSecret": None})).client.client_secret == Sensitive("")
+def test_the_alias_counts_where_oauth_is_absent() -> None:
+    assert Source.parse(secret({"oauth": None, "oauth2": VALID["oauth"]})).key == "oauth2"
+    assert Source.parse(secret({"oauth2": "{"})).key == "oauth"
 
 
 def test_byte_order_marks_and_white_space_are_not_part_of_a_value() -> None:
@@ -94,37 +86,18 @@ def oauth(**change: Any) -> dict[str, str | None]:
     ("change", "says"),
     [
         pytest.param({"oauth": None}, "key oauth is missing", id="no document"),
-        pytest.param({"oauth": None, "ouath": ""}, "is it what 'ouath' means?", id="letters"),
         pytest.param({"clientID": None, "clientId": ""}, "what 'clientId' means?", id="client key"),
-        pytest.param({"oauth": ""}, "is not JSON", id="empty document"),
         pytest.param({"oauth": '{"refresh_token": rt-secret}'}, "is not JSON", id="no json"),
-        pytest.param({"oauth": "[]"}, "is not a JSON object", id="array"),
         pytest.param({"oauth": "{}"}, "; run: kubectl oauth2-csi login ", id="no refresh token"),
         pytest.param(oauth(refresh_token="\ud800"), "not UTF-8 text", id="token not to be sent"),
-        pytest.param(oauth(refresh_token=["rt-secret"]), "refresh_token must be", id="list"),
         pytest.param(oauth(access_token=5), "access_token must be a text", id="number"),
         pytest.param({"clientID": None}, "clientID is missing", id="no client"),
-        pytest.param({"clientID": " \n"}, "clientID is missing", id="blank client"),
         pytest.param({"clientID": "x" * 4097}, "clientID is larger than 4 KiB", id="large id"),
-        pytest.param(
-            {"clientSecret": "\u20ac" * 1366}, "clientSecret is larger", id="large secret"
-        ),
-        pytest.param({"oauth": "x" * 32769}, "larger than 32 KiB", id="large document"),
-        pytest.param({"oauth": None, "oauth2": "{"}, "key oauth2 is not JSON", id="alias"),
     ],
 )
 def test_one_fault_is_one_problem(change: dict[str, str | None], says: str) -> None:
     (problem,) = problems(change)
     assert says in problem
-
-
-def test_a_grant_type_that_does_not_exist_misses_no_document() -> None:
-    robot = secret({"oauth": None})
-    robot = replace(robot, annotations={core_annotations.GRANT_TYPE: "Client_Credentials"})
-    with pytest.raises(InvalidSecret) as caught:
-        Source.parse(robot)
-    [problem] = caught.value.problems
-    assert "must be one of refresh_token, client_credentials, token-exchange" in problem
 
 
 @pytest.mark.parametrize("other", ["token.json", "oauth" * 6, "a" * 200])
@@ -140,16 +113,10 @@ def test_all_problems_at_once() -> None:
     assert len(problems(change)) == 3
 
 
-@pytest.mark.parametrize(
-    ("notes", "wanted"),
-    [
-        ({core_annotations.IS_TOKEN: "true"}, True),
-        ({core_annotations.IS_TOKEN: "True"}, False),
-        ({}, False),
-    ],
-)
-def test_only_the_annotation_makes_a_source(notes: dict[str, str], *, wanted: bool) -> None:
-    assert is_source(Secret("ns", "n", annotations=notes)) is wanted
+def test_only_the_annotation_makes_a_source() -> None:
+    assert is_source(secret())
+    for notes in ({}, {core_annotations.IS_TOKEN: "True"}):
+        assert not is_source(Secret("ns", "n", annotations=notes))
 
 
 def document_of(**fields: str) -> TokenDocument:
@@ -165,8 +132,6 @@ MANY_FIELDS = {f"f{number}": "" for number in range(MAX_FIELDS)}
         pytest.param(MANY_FIELDS | {"g": ""}, "more than 64 fields", id="fields"),
         pytest.param({"refresh_token": "x" * (MAX_REFRESH_TOKEN + 1)}, "16 KiB", id="refresh"),
         pytest.param({"token_type": "x" * 65}, "64 letters", id="long type"),
-        pytest.param({"token_type": "Bearer\n"}, "64 letters", id="type with white space"),
-        pytest.param({"token_type": "\U0001f600"}, "64 letters", id="type of one emoji"),
     ],
 )
 def test_what_a_source_may_not_have_is_not_mirrored(fields: dict[str, str], says: str) -> None:

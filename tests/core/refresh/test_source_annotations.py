@@ -12,12 +12,6 @@ from csidriver.core.status import Status, TokenWarning
 from tests.core.refresh.grants import ADOPTED, AFTER
 
 
-def test_a_source_without_a_grant_is_pending() -> None:
-    shown = status_annotations(None, None, mirror_refused=False)
-    assert shown[annotations.STATUS] == "Pending"
-    assert shown[annotations.EXPIRES_AT] is shown[annotations.NEXT_REFRESH] is None
-
-
 def test_an_override_hides_the_status_of_the_grant_and_not_its_times() -> None:
     override = StatusOverride(Status.INVALID, "broken")
     shown = status_annotations(AFTER, override, mirror_refused=False)
@@ -35,12 +29,6 @@ def test_a_refused_mirror_is_the_reason_for_an_old_seed() -> None:
     }
 
 
-def test_the_issuer_of_the_grant_is_named() -> None:
-    assert status_annotations(None, None, mirror_refused=False)[annotations.BOUND_ISSUER] is None
-    shown = status_annotations(AFTER, None, mirror_refused=False)
-    assert shown[annotations.BOUND_ISSUER] == AFTER.issuer
-
-
 @pytest.mark.parametrize(
     ("expires_at", "renewed", "end"),
     [(0.0, False, None), (1_800_000_000.0, True, None), (1_800_000_000.0, False, "2027-01-15")],
@@ -51,9 +39,3 @@ def test_a_login_has_an_end_unless_renewed(
     grant = replace(AFTER, refresh_expires_at=expires_at, refresh_renewed=renewed)
     text = status_annotations(grant, None, mirror_refused=False)[annotations.LOGIN_EXPIRES_AT]
     assert (text and text[:10]) == end
-
-
-def test_foreign_words_are_no_warnings() -> None:
-    assert parse_warnings({annotations.WARNING: "mine, TrailingBytes"}) == [
-        TokenWarning.TRAILING_BYTES
-    ]

@@ -5,13 +5,7 @@ import pytest
 
 from csidriver.core.oauth.failure_reason import Consumption, FailureReason
 from csidriver.core.refresh.outcomes import OF_GATEWAYS
-from csidriver.core.refresh.transitions import (
-    FAILURE_RULES,
-    TRANSITIONS,
-    Outcome,
-    RetryPolicy,
-    Sent,
-)
+from csidriver.core.refresh.transitions import FAILURE_RULES, TRANSITIONS, Outcome, Sent
 
 PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
 CONSUMPTION = {
@@ -70,9 +64,3 @@ def test_the_document_says_what_a_reason_means(row: list[str]) -> None:
 def test_every_reason_has_a_row_in_the_document() -> None:
     rows = [row[0].strip("`") for row in table("reason (metric label")]
     assert sorted(rows) == sorted(reason.value for reason in FailureReason)
-
-
-def test_only_a_real_oauth_error_is_slow_at_once() -> None:
-    slow = {r for r, rule in FAILURE_RULES.items() if rule.retry_policy is RetryPolicy.SLOW}
-    assert not slow & OF_GATEWAYS
-    assert all(reason.consumption is Consumption.NOT_CONSUMED for reason in slow)

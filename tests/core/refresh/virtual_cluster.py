@@ -22,7 +22,6 @@ from csidriver.core.kubernetes.secret import Secret
 from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.oauth.token_document import TokenDocument
-from csidriver.core.oauth.token_response import Success, TokenResponse
 from csidriver.core.refresh import effects, grant_secret
 from csidriver.core.refresh.effects import Duplicate, Effect, SpoolEntry
 from csidriver.core.refresh.grant import Grant
@@ -160,12 +159,6 @@ class VirtualCluster(SecretStore):
         self.slots.append(ref)
         return 0.0
 
-    def reply_late(self, sent: effects.RequestToken, outcome: TokenResponse) -> None:
-        """Keep a reply that comes after its request has been given up."""
-        assert isinstance(outcome, Success)
-        token_hash = sent.refresh_token.hash()
-        self.late[sent.ref] = SpoolEntry(sent.nonce, self.now, outcome.reply, token_hash)
-
     def find_duplicates(self, ref: SourceRef, names: frozenset[str]) -> tuple[Duplicate, ...]:
         """Which other tokens share a name with this one."""
         return tuple(
@@ -287,11 +280,10 @@ class Process:
     ref: SourceRef = REF
     namespaces: tuple[str, ...] = ()
     tokens_per_namespace: int = 1000
-    state: TokenState = field(default_factory=lambda: TokenState(REF))
+    state: TokenState = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.state.ref != self.ref:
-            self.state = TokenState(self.ref)
+        self.state = TokenState(self.ref)
 
     def reconcile(self, crash_after: int | None = None, *, event: bool = False) -> TokenState:
         """Reconcile once, after an event on the source if so; fail like the controller."""
@@ -322,7 +314,7 @@ class Process:
 
     def restarted(self) -> "Process":
         """Return a new process in the place of this one, which has listed all Secrets."""
-        fresh = replace(self, state=TokenState(self.ref), namespaces=(), tokens_per_namespace=1000)
+        fresh = replace(self, namespaces=(), tokens_per_namespace=1000)
         fresh.restart()
         return fresh
 
@@ -380,12 +372,7 @@ class Process:
         grant = cluster.read((core_names.DRIVER_NAMESPACE, ref.grant))
         companion = cluster.read((core_names.TOKENS_NAMESPACE, ref.companion))
         source = cluster.secrets.get((ref.namespace, ref.name))
-        change = None
-        if source is not None:
-            by_us = source.manager == core_names.FIELD_MANAGER
-            change = SecretChange(
-                ref, TokenObject.SOURCE, source.resource_version, by_us, source.uid
-            )
+        change = None if source is None else self.change_of(TokenObject.SOURCE)
         self.state = TokenState(ref)
         if grant is not None:
             read_at = cluster.now - START
@@ -394,11 +381,16 @@ class Process:
 
     def observe(self, what: TokenObject = TokenObject.SOURCE) -> TokenState:
         """Receive a watch event of one of the token's Secrets; do not reconcile."""
-        secret = self.cluster.secrets.get(KEYS[what])
-        version = "" if secret is None else secret.resource_version
-        by_us = secret is not None and secret.manager == core_names.FIELD_MANAGER
-        self.state = self.state.with_change(SecretChange(self.ref, what, version, by_us))
+        self.state = self.state.with_change(self.change_of(what))
         return self.state
+
+    def change_of(self, what: TokenObject) -> SecretChange:
+        key = (self.ref.namespace, self.ref.name) if what is TokenObject.SOURCE else KEYS[what]
+        secret = self.cluster.secrets.get(key)
+        if secret is None:
+            return SecretChange(self.ref, what, "")
+        by_us = secret.manager == core_names.FIELD_MANAGER
+        return SecretChange(self.ref, what, secret.resource_version, by_us, secret.uid)
 
     @property
     def clock(self) -> float:
@@ -419,9 +411,7 @@ class Process:
 
 
 def run_together(
-    seconds: float,
-    *processes: Process,
-    reconcile: Callable[[Process], object] = Process.reconcile,
+    seconds: float, *processes: Process, reconcile: Callable[[Process], object] = Process.reconcile
 ) -> None:
     """Let several tokens follow their schedules side by side."""
     cluster = processes[0].cluster

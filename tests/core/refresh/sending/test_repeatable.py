@@ -9,7 +9,6 @@ import pytest
 
 from csidriver.core import annotations
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.messages import READY_MESSAGE
 from csidriver.core.refresh.schedule import lead_time
 from tests.core.refresh.hooks import Crashed
 from tests.core.refresh.sending.sources import OPEN, forms, process, put_client, served
@@ -119,17 +118,6 @@ class TestFailures:
         running.issuer = OPEN
         running.reconcile()
         assert cluster.status() == "Ready"
-
-
-def test_a_refused_scope_is_not_left_out(cluster: VirtualCluster) -> None:
-    cluster.server.script.append(answer(400, {"error": "invalid_scope"}))
-    running = process(cluster, replace(OPEN, scope="all"))
-    running.reconcile()
-    running.run_for(299)
-    assert len(forms(cluster)) == 1
-    running.run_for(2)
-    assert cluster.message() == READY_MESSAGE
-    assert forms(cluster)[1] == [("grant_type", "client_credentials"), ("scope", "all")]
 
 
 def test_a_limit_of_the_issuer_is_kept(cluster: VirtualCluster) -> None:
