@@ -18,7 +18,3 @@ JSON = st.recursive(
 @given(JSON, JSON)
 def test_a_patch_makes_any_document_of_any_other(before: Any, after: Any) -> None:
     assert applied(before, patch(before, after)) == after
-
-
-def test_a_patch_escapes_keys() -> None:
-    assert patch({}, {"a/b~c": 1}) == [{"op": "add", "path": "/a~1b~0c", "value": 1}]

@@ -9,19 +9,9 @@ from hypothesis import given
 from csidriver.core.admission.inject import inject
 from csidriver.core.admission.review import review
 from csidriver.errors import InvalidAnnotation, InvalidRequest
-from tests.core.admission.pods import (
-    ENTRY,
-    EOS,
-    KEY,
-    PODS,
-    TMP,
-    TOKEN_PRINTER,
-    Pod,
-    container,
-    mounted,
-    pod_with,
-)
+from tests.core.admission.pods import ENTRY, EOS, KEY, PODS, TOKEN_PRINTER, Pod, pod_with
 from tests.core.admission.reviews import applied, operations_of, response_to, review_of
+from tests.core.changed import changed
 
 
 def test_the_announced_pod_gets_its_token_file() -> None:
@@ -75,18 +65,6 @@ def test_a_denial_stays_of_readable_size() -> None:
     assert len(response_to(pod)["status"]["message"]) <= 16_384
 
 
-def _changed(value: Any, path: str) -> dict[str, Any]:
-    """Return the review of a pod with another value there, None for nothing."""
-    request = review_of(pod_with(ENTRY))
-    review(request)
-    *parents, last = path.split()
-    holder: Any = request
-    for key in parents:
-        holder = holder[key]
-    holder[last] = value
-    return request
-
-
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -100,13 +78,7 @@ def _changed(value: Any, path: str) -> dict[str, Any]:
 )
 def test_a_malformed_review_is_refused(path: str, value: Any) -> None:
     with pytest.raises(InvalidRequest):
-        review(_changed(value, path))
-
-
-def test_all_faults_of_a_review_are_reported() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        review({})
-    assert len(caught.value.problems) == 2
+        review(changed(review_of(pod_with(ENTRY)), path, value))
 
 
 @pytest.mark.parametrize(
@@ -120,25 +92,10 @@ def test_all_faults_of_a_review_are_reported() -> None:
     ],
 )
 def test_what_is_not_the_creation_of_a_pod_is_allowed_with_a_warning(path: str, value: Any) -> None:
-    response = review(_changed(value, path))["response"]
+    response = review(changed(review_of(pod_with(ENTRY)), path, value))["response"]
     assert (response["allowed"], "patch" in response) == (True, False)
     (warning,) = response["warnings"]
     assert "rules" in warning
-
-
-@pytest.mark.parametrize("absent", [{}, {"volumes": None}], ids=["absent", "null"])
-def test_absent_and_null_arrays_are_added_whole(absent: dict[str, Any]) -> None:
-    operations = operations_of(response_to(pod_with(ENTRY, **absent)))
-    paths = {operation["path"] for operation in operations}
-    assert paths == {"/spec/volumes", "/spec/containers/0/volumeMounts"}
-
-
-def test_present_arrays_are_appended_to() -> None:
-    pod = pod_with(ENTRY, volumes=[TMP], containers=[container("main", mounted("tmp", "/x"))])
-    assert [operation["path"] for operation in operations_of(response_to(pod))] == [
-        "/spec/containers/0/volumeMounts/-",
-        "/spec/volumes/-",
-    ]
 
 
 @given(PODS)

@@ -1,4 +1,3 @@
-import copy
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ from csidriver.core.broker.denial import Denial, Denied
 from csidriver.core.broker.pod_access import PodRef
 from csidriver.core.names import BROKER_AUDIENCE
 from csidriver.core.sensitive import Sensitive
+from tests.core.changed import changed
 
 ACCOUNT = "oauth2-csi:oauth2-csi-node"
 EXTRA = "authentication.kubernetes.io/"
@@ -33,16 +33,6 @@ REVIEW: dict[str, Any] = {
 POD = PodRef("oauth2-csi", "oauth2-csi-node-x7x7x", "p-1")
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    review = copy.deepcopy(REVIEW)
-    *parents, last = path.split()
-    holder = review
-    for key in parents:
-        holder = holder[key]
-    holder[last] = value
-    return review
-
-
 def test_the_review_asks_for_the_audience_of_the_broker() -> None:
     body = token_review(Sensitive("a.b.c"))
     assert body["spec"] == {"token": "a.b.c", "audiences": ["oauth2-csi-broker"]}
@@ -61,7 +51,7 @@ def test_a_token_of_the_plugin_names_its_node() -> None:
 
 @pytest.mark.parametrize("names", [None, ["node-a", "node-b"]], ids=["older server", "two"])
 def test_a_token_may_name_no_node(names: list[str] | None) -> None:
-    review = changed(f"status user extra {EXTRA}node-name", names)
+    review = changed(REVIEW, f"status user extra {EXTRA}node-name", names)
     assert reviewed_plugin(review, ACCOUNT) == (POD, "")
 
 
@@ -83,7 +73,6 @@ PREFIX = "system:serviceaccount:"
             for value in (
                 f"{PREFIX}alice:oauth2-csi-node",
                 f"{PREFIX}oauth2-csi:oauth2-csi-webhook",
-                "system:node:node-a",
             )
         ),
         ("status user", None, Denial.WRONG_ACCOUNT),
@@ -97,5 +86,5 @@ PREFIX = "system:serviceaccount:"
 )
 def test_other_tokens_are_denied(path: str, value: Any, reason: Denial) -> None:
     with pytest.raises(Denied) as denied:
-        reviewed_plugin(changed(path, value), ACCOUNT)
+        reviewed_plugin(changed(REVIEW, path, value), ACCOUNT)
     assert denied.value.reason is reason

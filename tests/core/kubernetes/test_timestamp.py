@@ -17,13 +17,7 @@ def test_round_trip(instant: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [
-        ("2026-11-23T19:51:00+01:00", 1_795_459_860.0),
-        ("2026-11-23T18:51:00", None),
-        ("2026-11-23", None),
-        ("", None),
-        ("soon", None),
-    ],
+    [("2026-11-23T19:51:00+01:00", 1_795_459_860.0), ("2026-11-23T18:51:00", None), ("soon", None)],
 )
 def test_epoch_wants_an_offset(text: str, wanted: float | None) -> None:
     assert parse_rfc3339(text) == wanted

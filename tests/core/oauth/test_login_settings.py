@@ -25,33 +25,21 @@ def test_all_keys_are_read_and_rendered() -> None:
     )
     assert LoginSettings.parse(LOGIN) == wanted
     assert wanted.to_json() == LOGIN
-
-
-def test_only_the_client_is_required() -> None:
-    assert LoginSettings.parse({"clientID": "c", "deviceFlow": None}) == LoginSettings("c")
+    assert faults_of([]) == ["must be a mapping"]
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"clientID": ""}, "clientID must be"),
-        ({"clientID": "a\nb"}, "clientID must be"),
-        ({"scopes": "openid"}, "scopes must be a list"),
         ({"scopes": ["openid profile"]}, "scopes must be a list"),
         ({"deviceFlow": "yes"}, "deviceFlow must be"),
         ({"params": ["a=b"]}, "params must be a mapping"),
         ({"params": {"a": 1}}, "params must have"),
-        ({"params": {"": "b"}}, "params must have"),
         ({"params": {"client_secret": "x"}}, "params must not have client_secret"),
         ({"clientSecret": "x"}, "unknown key 'clientSecret'"),
-        ({"devicFlow": True}, "did you mean 'deviceFlow'?"),
     ],
 )
 def test_one_fault_is_one_problem(change: dict[str, Any], says: str) -> None:
     (fault,) = faults_of(LOGIN | change)
     assert says in fault
-
-
-def test_all_faults_are_told_at_once() -> None:
-    assert len(faults_of({"scopes": 5, "deviceFlow": 5, "params": 5, "zzz": 5})) == 5
-    assert faults_of([]) == ["must be a mapping"]

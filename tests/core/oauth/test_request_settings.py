@@ -26,7 +26,6 @@ def faults_of(name: str, raw: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "raw", "wanted"),
     [
-        ("params", {}, ()),
         ("params", {"a": ["x", "y"], "b": "z"}, (("a", "x"), ("a", "y"), ("b", "z"))),
         ("allowed_params", ["scope", "audience"], ("scope", "audience")),
         ("private_key", {"file": "/k", "kid": "1", "alg": "E"}, PrivateKeySettings("/k", "1", "E")),
@@ -41,13 +40,6 @@ def faults_of(name: str, raw: Any) -> list[str]:
 )
 def test_values_are_read(name: str, raw: Any, wanted: Any) -> None:
     assert parse(name, raw) == wanted
-
-
-def test_a_derived_token_is_limited_and_an_assertion_a_jwt_unless_the_operator_says_so() -> None:
-    settings = TokenExchangeSettings()
-    assert (settings.wider_scope, settings.same_audience) == (False, False)
-    assert settings.subject_token_type == "urn:ietf:params:oauth:token-type:access_token"
-    assert AssertionSettings().type == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 NEVER = [
@@ -87,20 +79,12 @@ def test_the_scope_has_a_key_of_its_own_and_sources_may_set_it() -> None:
         *(("allowed_params", "scope", "must be a list"), ("clients", {}, "must be a list")),
         ("private_key", {"key": "x"}, "unknown key 'key'"),
         ("clients", [{"clientID": "app", "namespaces": []}], "must be a list"),
-        ("clients", [{"namespaces": ["a"]}], "must be a list"),
         ("clients", [{"clientID": 5, "namespaces": ["a"]}], "clientID: must be a string"),
-        ("clients", ["app"], "must be a mapping"),
     ],
 )
 def test_one_fault_is_one_problem(name: str, raw: Any, says: str) -> None:
     (fault,) = faults_of(name, raw)
     assert says in fault
-
-
-def test_all_faults_are_found_at_once() -> None:
-    raw = {"alg": 5, "kid": 5, "x": 1}
-    assert len(faults_of("private_key", raw)) == 3
-    assert len(faults_of("params", {"grant_type": "x", "client_id": "x", "a": 5})) == 3
 
 
 def test_no_fault_quotes_a_value() -> None:

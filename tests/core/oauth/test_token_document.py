@@ -3,52 +3,17 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from csidriver.core.annotations import MAX_DOCUMENT
 from csidriver.core.companion import MAX_ACCESS_TOKEN
-from csidriver.core.oauth.token_document import (
-    MAX_KEPT,
-    MAX_STORED,
-    DocumentError,
-    TokenDocument,
-)
+from csidriver.core.oauth.token_document import MAX_KEPT, MAX_STORED, DocumentError, TokenDocument
 from csidriver.core.sensitive import Sensitive
 
-SPACES = st.lists(st.sampled_from(["", " ", "\t", "\r\n "]), min_size=4, max_size=4)
-LITERALS = st.sampled_from(
-    [
-        *("1.10", "-0.0", "1E400", "1e-7", "9" * 400, "-0", "null", "true", "{ }", "[ ]"),
-        *('"\\u00e9\\/"', '"\\ud800"', '"é\\n"', '"}{,:\\""'),
-        *('[1.10, {"a" : [ ]}]', '{"x":1,"x":2}'),
-    ]
-)
-RANDOM = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=3,
-)  # fmt: skip
-NAMES = st.sampled_from(
-    ["access_token", "refresh_token", "expires_in", "id_token", "scope", "x", "y.z", "", "é", '"']
-) | st.text(max_size=5)
-
-
-@st.composite
-def raw_values(draw: st.DrawFn) -> str:
-    ascii_only, indent = draw(st.booleans()), draw(st.sampled_from([None, 1]))
-    encoded = st.builds(lambda v: json.dumps(v, ensure_ascii=ascii_only, indent=indent), RANDOM)
-    return draw(LITERALS | encoded)
-
-
-@st.composite
-def objects(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
-    """JSON text of an object, and the exact text of each field (the last of a name counts)."""
-    members = draw(st.lists(st.tuples(NAMES, raw_values()), max_size=4))
-    a, b, c, d = draw(SPACES)
-    inside = ",".join(f"{a}{json.dumps(name)}{b}:{c}{raw}{d}" for name, raw in members)
-    return f"{d}{{{inside or a}}}{b}", dict(members)
+LITERALS = [
+    *("1.10", "-0.0", "1E400", "1e-7", "9" * 400, "-0", "null", "true", "{ }", "[ ]"),
+    *('"\\u00e9\\/"', '"\\ud800"', '"é\\n"', '"}{,:\\""'),
+    *('[1.10, {"a" : [ ]}]', '{"x":1,"x":2}'),
+]
 
 
 def parsed(text: str) -> TokenDocument:
@@ -63,9 +28,10 @@ def exact(document: TokenDocument) -> dict[str, str]:
     return {name: raw.reveal() for name, raw in document.fields.items()}
 
 
-@given(objects())
-def test_every_field_keeps_its_exact_text(sample: tuple[str, dict[str, str]]) -> None:
-    text, fields = sample
+def test_every_field_keeps_its_exact_text() -> None:
+    fields = {f"x{number}": raw for number, raw in enumerate(LITERALS)} | {'é"': "1", "": "2"}
+    members = ",".join(f"\t{json.dumps(name)} :\r\n{raw} " for name, raw in fields.items())
+    text = f' {{"x0": "the last of a name counts",{members}}}\n'
     document = parsed(text)
     assert exact(document) == fields
     rendered = document.to_json().reveal()
@@ -74,38 +40,11 @@ def test_every_field_keeps_its_exact_text(sample: tuple[str, dict[str, str]]) ->
     assert parsed(rendered).to_json().reveal() == rendered
 
 
-@settings(max_examples=60)
-@given(objects(), objects())
-def test_merge_keeps_exact_texts_and_never_loses_a_token(
-    old: tuple[str, dict[str, str]], reply: tuple[str, dict[str, str]]
-) -> None:
-    known = {"access_token", "refresh_token", "expires_in", "id_token", "scope", "expires_at"}
-    before, answer = parsed(old[0]), parsed(reply[0])
-    merged = before.merge(answer, 5.9)
-    wanted = old[1] | reply[1]
-    for name in set(wanted) - known:
-        assert exact(merged)[name] == wanted[name]
-    assert exact(merged)["expires_at"] == "5"
-    assert merged.refresh_token == (answer.refresh_token or before.refresh_token)
-    assert merged.access_token == (answer.access_token or before.access_token)
-
-
-@given(st.text() | objects().map(lambda sample: sample[0]))
-def test_garbage_raises_document_error_and_is_never_quoted(text: str) -> None:
-    marked = text + "SECRETMARK"
-    with pytest.raises(DocumentError) as caught:
-        parsed(marked)
-    assert "SECRETMARK" not in str(caught.value)
-    assert len(str(caught.value)) < 120
-
-
 @pytest.mark.parametrize(
     ("text", "trailing"),
     [
-        pytest.param('{"refresh_token": "r"}\n  ', False, id="white space"),
-        pytest.param('\ufeff\n{"refresh_token": "r"}', False, id="byte order mark"),
+        pytest.param('\ufeff\n{"refresh_token": "r"}\n', False, id="byte order mark"),
         pytest.param('\n{\n"refresh_token": "r"\n}\n}\n', True, id="the announcement's example"),
-        pytest.param('{"refresh_token": "r"}}}', True, id="two braces"),
     ],
 )
 def test_surplus_braces_are_tolerated_and_reported(text: str, *, trailing: bool) -> None:
@@ -206,13 +145,14 @@ OLD = {
     "scope": "a b",
     "id_token": "old-id",
     "session_state": "s",
-    "custom": {"k": 1.10},
 }
-FULL = {
-    "access_token": "new-at",
-    "refresh_token": "new-rt",
-    "expires_in": 600,
-    "id_token": "new-id",
+FULL = {"access_token": "new-at", "refresh_token": "new-rt", "expires_in": 600, "id_token": "i"}
+NEW = FULL | {
+    "refresh_expires_in": 0,
+    "token_type": "Bearer",
+    "scope": "",
+    "custom": {},
+    "fresh": None,
 }
 ABSENT = object()
 
@@ -222,28 +162,19 @@ ABSENT = object()
     [
         *(("access_token", reply, "old-at") for reply in (None, "", 5)),
         *(("refresh_token", reply, "old-rt") for reply in (ABSENT, None, "", ["x"])),
-        *(("expires_in", reply, ABSENT) for reply in (ABSENT, None)),
-        *(("id_token", reply, ABSENT) for reply in (ABSENT, None)),
-        *(("scope", reply, "a b") for reply in (ABSENT, None)),
-        *(("token_type", reply, "bearer") for reply in (ABSENT, None)),
+        *(
+            (field, reply, ABSENT)
+            for field in ("expires_in", "id_token")
+            for reply in (ABSENT, None)
+        ),
+        *(
+            (field, reply, OLD[field])
+            for field in ("scope", "token_type")
+            for reply in (ABSENT, None)
+        ),
         *(("refresh_expires_in", ABSENT, ABSENT), ("refresh_token_expires_in", ABSENT, ABSENT)),
         *(("expires_at", ABSENT, 2000), ("expires_at", 7, 2000), ("session_state", ABSENT, "s")),
-        *(
-            (field, reply, reply)
-            for field, reply in {
-                "access_token": "new-at",
-                "refresh_token": "new-rt",
-                "expires_in": "600",
-                "refresh_expires_in": 0,
-                "refresh_token_expires_in": 9,
-                "token_type": "Bearer",
-                "scope": "",
-                "id_token": "new-id",
-                "session_state": "t",
-                "custom": {},
-                "fresh": None,
-            }.items()
-        ),
+        *((field, reply, reply) for field, reply in NEW.items()),
     ],
 )
 def test_merge_follows_the_table(field: str, reply: Any, wanted: Any) -> None:
@@ -252,14 +183,9 @@ def test_merge_follows_the_table(field: str, reply: Any, wanted: Any) -> None:
     assert (merged.value(field) if field in merged.fields else ABSENT) == wanted
 
 
-@pytest.mark.parametrize("reply", [{}, {"refresh_token": "old-rt"}])
-def test_a_refresh_token_that_stays_keeps_its_lifetimes(reply: dict[str, str]) -> None:
-    merged = of(**OLD).merge(of(**reply), None)
-    assert merged.value("refresh_expires_in") == merged.value("refresh_token_expires_in") == 1800
-
-
-def test_merge_without_an_access_token_leaves_the_old_expiry() -> None:
-    assert of(**OLD).merge(of(refresh_token="new-rt"), None).value("expires_at") == 1000
+def test_merge_without_tokens_leaves_their_old_expiry() -> None:
+    merged = of(**OLD).merge(of(refresh_token="old-rt"), None)
+    assert (merged.value("expires_at"), merged.value("refresh_expires_in")) == (1000, 1800)
 
 
 def test_a_merged_document_that_no_secret_holds_keeps_what_matters() -> None:

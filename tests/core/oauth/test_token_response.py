@@ -26,26 +26,14 @@ def outcome(status: int, body: Any = "", retry_after: str = "") -> Success | Fai
     return parse_token_response(status, Sensitive(text), retry_after, NOW)
 
 
-@pytest.mark.parametrize("status", [200, 201, 299])
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"refresh_token": "r", "access_token": None},
-        {"access_token": "a", "token_type": "DPoP"},
-        {"refresh_token": "r", "error": "server_error"},
-        '{"access_token": "a"}}',
-    ],
-    ids=["a refresh token only", "another type", "an error too", "surplus brace"],
-)
-def test_tokens_are_ok(status: int, body: Any) -> None:
-    assert isinstance(outcome(status, body), Success)
+@pytest.mark.parametrize("status", [200, 299])
+def test_tokens_are_ok_though_something_is_odd_beside_them(status: int) -> None:
+    only_refresh = {"refresh_token": "r", "access_token": None, "error": "server_error"}
+    for body in (only_refresh, '{"access_token": "a", "token_type": "DPoP"}}'):
+        assert isinstance(outcome(status, body), Success)
 
 
-@pytest.mark.parametrize(
-    "odd",
-    ["NaN", "-Infinity", "-" + "9" * 5000, '{"a": [1, NaN]}'],
-    ids=["NaN", "infinite", "long", "inside"],
-)
+@pytest.mark.parametrize("odd", ["-Infinity", '{"a": [1, NaN]}', "-" + "9" * 5000], ids=len)
 def test_what_is_no_json_costs_its_field_and_not_the_refresh_token(odd: str) -> None:
     parsed = outcome(200, f'{{"refresh_token": "r", "expires_in": {odd}, "scope": "a"}}')
     assert isinstance(parsed, Success)
@@ -124,16 +112,11 @@ def far_from_greenwich() -> Iterator[None]:
     ("header", "pause"),
     [
         ("", None),
-        ("soon", None),
         ("-5", None),
-        ("1.5", None),
-        ("٣", None),
         ("0", 0.0),
         (" 120 ", 120.0),
         ("9" * 400, 999999999.0),
-        ("Fri, 15 Jan 2027 08:00:30 GMT", 30.0),
-        ("Fri, 15 Jan 2027 08:00:30 -0000", 30.0),
-        ("Thu, 14 Jan 2027 08:00:00 GMT", 0.0),
+        *((f"Fri, 15 Jan 2027 08:00:30 {zone}", 30.0) for zone in ("GMT", "-0000")),
         ("Fri, 99 Jan 2027 08:00:30 GMT", None),
     ],
 )
@@ -153,13 +136,11 @@ CNF = base64.urlsafe_b64encode(b'{"cnf": {"jkt": "0ZcOCORZNYy"}}').decode().rstr
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [
-        ({"access_token": "a"}, None),
         ({"access_token": "a", "token_type": "bEARER"}, None),
         ({"access_token": "a", "token_type": "mac"}, FailureReason.TOKEN_TYPE),
         ({"access_token": "a", "token_type": "DPoP"}, FailureReason.BOUND_TOKEN),
         ({"access_token": f"e30.{CNF}.c2ln"}, FailureReason.BOUND_TOKEN),
         ({"access_token": "a b"}, FailureReason.BAD_REPLY),
-        ({"refresh_token": "r"}, FailureReason.BAD_REPLY),
     ],
 )
 def test_a_file_carries_bearer_tokens_only(

@@ -41,9 +41,8 @@ def test_defaults() -> None:
     [
         pytest.param({}, "2000", 1000, 2000, 0o440, id="fsGroup"),
         pytest.param({"owner": ABSENT}, "2000", 0, 2000, 0o440, id="fsGroup without owner"),
-        pytest.param({"group": "50"}, "2000", 1000, 50, 0o400, id="group beats fsGroup"),
         pytest.param({"mode": "0400"}, "2000", 1000, 2000, 0o400, id="mode beats fsGroup"),
-        pytest.param({}, "0", 1000, 0, 0o440, id="fsGroup 0"),
+        pytest.param({"group": "50"}, "2000", 1000, 50, 0o400, id="group beats fsGroup"),
     ],
 )
 def test_owner_group_and_mode(
@@ -56,11 +55,9 @@ def test_owner_group_and_mode(
 @pytest.mark.parametrize(
     ("change", "field", "wanted"),
     [
-        pytest.param({"mode": "0440"}, "mode", 0o440, id="group reads"),
         pytest.param({"owner": str(2**32 - 2)}, "owner", 2**32 - 2, id="last uid"),
         pytest.param({"fileName": "a" * 255}, "file_name", "a" * 255, id="longest file name"),
         pytest.param({"minValidity": "600"}, "min_validity", 600.0, id="validity"),
-        pytest.param({"templateConfigMapName": "eos"}, "template_config_map", "eos", id="map"),
     ],
 )
 def test_values_at_the_edge_are_taken(change: dict[str, Any], field: str, wanted: Any) -> None:
@@ -71,28 +68,18 @@ def test_values_at_the_edge_are_taken(change: dict[str, Any], field: str, wanted
     ("change", "key"),
     [
         pytest.param({"secretName": ABSENT}, "secretName", id="secretName missing"),
-        pytest.param({"secretName": "ns/name"}, "secretName", id="secretName with slash"),
         pytest.param({"owner": ABSENT}, "owner", id="owner missing"),
         pytest.param({"owner": "-1"}, "owner", id="owner negative"),
         pytest.param({"owner": str(2**32 - 1)}, "owner", id="owner means no change"),
-        pytest.param({"owner": "\u0661"}, "owner", id="owner in other digits"),
-        pytest.param({"owner": "9" * 5000}, "owner", id="owner endless"),
-        pytest.param({"group": str(2**32 - 1)}, "group", id="group means no change"),
         pytest.param({"mode": "0600"}, "mode", id="mode writes"),
         pytest.param({"mode": "0040"}, "mode", id="mode without owner"),
         pytest.param({"mode": "0400\n"}, "mode", id="mode before a newline"),
-        pytest.param({"mode": "\u0664\u0660\u0660"}, "mode", id="mode in other digits"),
-        pytest.param({"fileName": ""}, "fileName", id="fileName empty"),
-        pytest.param({"fileName": "."}, "fileName", id="fileName dot"),
-        pytest.param({"fileName": ".."}, "fileName", id="fileName dots"),
+        *(({"fileName": name}, "fileName") for name in (".", "..")),
         pytest.param({"fileName": "a/b"}, "fileName", id="fileName path"),
         pytest.param({"fileName": "a" * 256}, "fileName", id="fileName too long"),
         pytest.param({"minValidity": "-1"}, "minValidity", id="minValidity negative"),
         pytest.param({"template": "$(NOPE)"}, "template", id="template name"),
-        pytest.param({"templateConfigMapName": ""}, "templateConfigMapName", id="map empty"),
-        pytest.param(
-            {"template": "x", "templateConfigMapName": "y"}, "template", id="both templates"
-        ),
+        ({"template": "x", "templateConfigMapName": "y"}, "template"),
     ],
 )
 def test_one_fault_is_one_problem_that_begins_with_the_key(
@@ -110,25 +97,12 @@ def test_a_value_that_is_not_valid_is_not_repeated(key: str) -> None:
     assert "16C7e42F" not in problem
 
 
-@pytest.mark.parametrize(("key", "near"), [("secretname", "secretName"), ("templte", "template")])
-def test_an_unknown_key_names_the_nearest_known(key: str, near: str) -> None:
-    (problem,) = problems({key: "x"})
-    assert f"did you mean {near}?" in problem
-
-
-def test_an_unknown_key_like_none_names_all() -> None:
+def test_an_unknown_key_names_the_nearest_known_or_all() -> None:
+    (problem,) = problems({"secretname": "x"})
+    assert "did you mean secretName?" in problem
     (problem,) = problems({"xyzzy": "x"})
     assert all(key in problem for key in KEYS)
     assert sum(map(len, problems({f"key-{n}": "" for n in range(10_000)}))) < 4096
-
-
-def test_keys_of_kubelet_are_passed_over() -> None:
-    context = {
-        "csi.storage.k8s.io/pod.name": "p",
-        "csi.storage.k8s.io/ephemeral": "true",
-        "csi.storage.k8s.io/serviceAccount.tokens": '{"": {}}',
-    }
-    assert parse(context) == parse({})
 
 
 @example({"\U0001e2fa" * 2000: ""})

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -64,7 +63,6 @@ def test_a_pod_starts_with_a_token_that_lives_long_enough(
         pytest.param(replace(READY, companion=OVER), True, id="only the user can help"),
         pytest.param(REFUSED, True, id="no access"),
         pytest.param(UNREACHABLE, False, id="backend down"),
-        pytest.param(replace(REFUSED, companion=NO_TOKEN), False, id="no access any more"),
     ],
 )
 def test_waiting_ends_when_it_cannot_help(observed: ObservedCompanion, *, stop: bool) -> None:
@@ -74,22 +72,11 @@ def test_waiting_ends_when_it_cannot_help(observed: ObservedCompanion, *, stop: 
 @pytest.mark.parametrize(
     ("observed", "error", "text"),
     [
-        pytest.param(
-            ObservedCompanion(),
-            NotReady,
-            "creates the Secret; run: kubectl oauth2-csi login hello-token -n physics",
-            id="no companion",
-        ),
+        pytest.param(ObservedCompanion(), NotReady, "login hello-token -n physics", id="none"),
         pytest.param(replace(READY, companion=NO_TOKEN), NotReady, "not yet", id="no token"),
         pytest.param(replace(READY, companion=OVER), TokenUnavailable, "log in again", id="status"),
         pytest.param(REFUSED, StoreRefused, "cannot be read: forbidden", id="no access"),
         pytest.param(UNREACHABLE, StoreUnavailable, "cannot be read: no route", id="backend"),
-        pytest.param(
-            ObservedCompanion(error=InvalidSecret("Secret a/b", ["is damaged"])),
-            InvalidSecret,
-            "is damaged",
-            id="damaged",
-        ),
         pytest.param(
             replace(READY, companion=replace(COMPANION, token=replace(TOKEN, expires_at=NOW))),
             TokenUnavailable,
@@ -97,12 +84,8 @@ def test_waiting_ends_when_it_cannot_help(observed: ObservedCompanion, *, stop: 
             id="expired",
         ),
         pytest.param(READY, TokenUnavailable, "next refresh: 2027-01-15T08:30:00Z", id="short"),
-        pytest.param(
-            replace(READY, error=StoreUnavailable("no route")),
-            StoreUnavailable,
-            "no route",
-            id="short, and no news",
-        ),
+        (ObservedCompanion(error=InvalidSecret(str(REF), ["is bad"])), InvalidSecret, "is bad"),
+        (replace(READY, error=StoreUnavailable("no route")), StoreUnavailable, "no route"),
     ],
 )
 def test_the_error_names_the_secret_and_the_cause(
@@ -111,32 +94,26 @@ def test_the_error_names_the_secret_and_the_cause(
     found = unavailable_error(REF, observed, NOW, wanted=7200.0)
     assert type(found) is error
     assert text in str(found)
-    assert error is InvalidSecret or str(REF) in str(found)
+    assert str(REF) in str(found)
     assert "planted-at" not in str(found)
 
 
-@pytest.mark.parametrize("make", [expired_error, missing_error])
 @pytest.mark.parametrize(
     ("observed", "text"),
     [
         pytest.param(ObservedCompanion(), "is it annotated", id="no companion"),
         pytest.param(READY, "Ready: ready; next refresh: 2027-01-15T08:30:00Z", id="planned"),
-        pytest.param(
-            replace(READY, companion=replace(COMPANION, next_refresh=1.0)), "due", id="due"
-        ),
         pytest.param(replace(READY, companion=OVER), "no refresh is planned", id="over"),
         pytest.param(replace(UNREACHABLE, companion=OVER), "planned; no route", id="backend"),
     ],
 )
 def test_a_published_volume_is_not_ready_and_says_why(
-    make: Callable[[SourceRef, ObservedCompanion, float], NotReady],
-    observed: ObservedCompanion,
-    text: str,
+    observed: ObservedCompanion, text: str
 ) -> None:
-    found = make(REF, observed, NOW)
-    assert isinstance(found, NotReady)
-    assert str(REF) in str(found)
-    assert text in str(found)
+    for found in (expired_error(REF, observed, NOW), missing_error(REF, observed, NOW)):
+        assert isinstance(found, NotReady)
+        assert str(REF) in str(found)
+        assert text in str(found)
 
 
 @pytest.mark.parametrize(
@@ -144,19 +121,9 @@ def test_a_published_volume_is_not_ready_and_says_why(
     [
         pytest.param(5.0, True, "", id="on its way"),
         pytest.param(-5.0, False, "", id="nearly right"),
-        pytest.param(
-            3600.4, True, "the clock of this node is 3600 s ahead of the refresher's", id="ahead"
-        ),
-        pytest.param(
-            -600.0, True, "the clock of this node is 600 s behind the refresher's", id="behind"
-        ),
-        pytest.param(
-            1200.0,
-            False,
-            "the token was 1200 s old when this node first read it: the refresher stands still, "
-            "or the clock of this node is ahead",
-            id="ahead or late",
-        ),
+        (3600.4, True, "the clock of this node is 3600 s ahead of the refresher's"),
+        (-600.0, True, "the clock of this node is 600 s behind the refresher's"),
+        (1200.0, False, "refresher stands still, or the clock of this node is ahead"),
     ],
 )
 def test_an_error_about_time_says_by_how_much_the_clocks_differ(
@@ -170,4 +137,4 @@ def test_an_error_about_time_says_by_how_much_the_clocks_differ(
         expired_error(REF, observed, now),
         missing_error(REF, observed, now),
     ):
-        assert str(error).endswith(f"; {text}") if text else "clock" not in str(error)
+        assert str(error).endswith(text) if text else "clock" not in str(error)

@@ -1,13 +1,8 @@
-import contextlib
-import sys
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from csidriver.core.companion import AccessToken
 from csidriver.core.sensitive import Sensitive
-from csidriver.core.volume.template import DEFAULT, MAX_CONTENT, MAX_TEMPLATE, Template
+from csidriver.core.volume.template import MAX_CONTENT, MAX_TEMPLATE, Template
 from csidriver.errors import InvalidTemplate
 
 TOKEN = AccessToken(Sensitive("tok.en"), "Bearer", 1000.0, 4600.9, 1000.5)
@@ -29,10 +24,6 @@ def rendered(text: str) -> bytes:
 )
 def test_exact_bytes(text: str, wanted: bytes) -> None:
     assert rendered(text) == wanted
-
-
-def test_the_default_is_the_token_and_nothing_else() -> None:
-    assert DEFAULT.render(TOKEN) == b"tok.en"
 
 
 def test_what_a_token_contains_is_not_expanded() -> None:
@@ -65,14 +56,8 @@ def test_all_problems_are_reported_at_once_and_each_once() -> None:
     assert "$(A)" in a
     assert "$(B)" in b
     assert "without )" in unclosed
-
-
-@settings(max_examples=20)
-@given(st.lists(st.text(max_size=200)))
-def test_the_error_stays_short(names: list[str]) -> None:
-    text = "".join(f"$({name})" for name in names) + "".join(f"$({n})" for n in range(100))
     with pytest.raises(InvalidTemplate) as caught:
-        Template.parse(text)
+        Template.parse("".join(f"$({n})" for n in range(1000)))
     assert len(str(caught.value)) < 2048
 
 
@@ -84,18 +69,6 @@ def test_the_limit_counts_bytes() -> None:
         Template.parse("\ud800" * MAX_TEMPLATE)
 
 
-def test_a_record_of_an_earlier_release_may_have_a_larger_one() -> None:
-    stored = "x" * MAX_CONTENT
-    assert Template.parse(stored, MAX_CONTENT).text == stored
-    with pytest.raises(InvalidTemplate, match="64 KiB"):
-        Template.parse(stored + "x", MAX_CONTENT)
-
-
-def test_one_emoji_makes_no_other_character_larger() -> None:
-    content = Template.parse("x" * 16_000 + "\U0001f600").content
-    assert sys.getsizeof(content) < 17_000
-
-
 @pytest.mark.parametrize("name", ["ACCESS_TOKEN", "TOKEN_TYPE"])
 def test_the_expansion_is_limited_too(name: str) -> None:
     half = "x" * (MAX_CONTENT // 2)
@@ -103,9 +76,3 @@ def test_the_expansion_is_limited_too(name: str) -> None:
     assert len(Template.parse(f"$({name})$({name})").render(token)) == MAX_CONTENT
     with pytest.raises(InvalidTemplate):
         Template.parse(f"$({name})$({name})x").render(token)
-
-
-@given(st.text())
-def test_parse_says_yes_or_invalid_template(text: str) -> None:
-    with contextlib.suppress(InvalidTemplate):
-        assert rendered(text).count(b"$") <= text.count("$")
