@@ -399,9 +399,8 @@ def test_events_are_counted(harness: Harness, store: Store) -> None:
     harness.apply(manifest())
     uid = read(store).uid
     failed = Event(SourceRef(NS, "token"), uid, "RefreshFailed", "no answer", normal=False)
-    store.create_event(failed)
-    store.create_event(replace(failed, message="still no answer"))
-    store.create_event(replace(failed, message="still no answer"))
+    for event in (failed, *[replace(failed, message="still no answer")] * 2):
+        store.create_event(event)
     store.create_event(replace(failed, reason="Refreshed", message="fine", normal=True))
     told = {event["reason"]: event for event in harness.events()}
     assert told.keys() == {"RefreshFailed", "Refreshed"}

@@ -21,16 +21,6 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class DropBefore:
-    """Close the connection; do not handle the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class DropAfter:
-    """Handle, which rotates the token, then reset the connection without a reply."""
-
-
-@dataclass(frozen=True, slots=True)
 class StatusReply:
     """Send this reply; do not handle the request."""
 
@@ -53,4 +43,4 @@ class Truncate:
     size: int
 
 
-Fault = Delay | Hold | DropBefore | DropAfter | StatusReply | ReplacedBody | Truncate
+Fault = Delay | Hold | StatusReply | ReplacedBody | Truncate

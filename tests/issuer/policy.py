@@ -18,7 +18,7 @@ class PolicyOutcome(StrEnum):
     REUSED = "reused"  # within the grace period
     INVALID_CLIENT = "invalid_client"
     INVALID_REQUEST = "invalid_request"
-    DROPPED_BEFORE = "dropped_before"  # a fault closed the connection before handling
+    DROPPED_BEFORE = "dropped_before"  # the server ended before handling
     ANSWERED_BEFORE = "answered_before"  # a fault replied instead of handling
     THROTTLED = "throttled"
 

@@ -1,7 +1,5 @@
 """A server whose connections can have faults, and which closes all of them when it stops."""
 
-import socket
-import struct
 import threading
 from collections import deque
 from dataclasses import replace
@@ -10,21 +8,10 @@ from http.client import responses
 from csidriver.demo.http_messages import HttpReply, HttpRequest
 from csidriver.demo.server import LIMITS, IssuerHandler, IssuerServer
 from tests.issuer.endpoints import PolicyEndpoints
-from tests.issuer.faults import (
-    Delay,
-    DropAfter,
-    DropBefore,
-    Fault,
-    Hold,
-    ReplacedBody,
-    StatusReply,
-    Truncate,
-)
+from tests.issuer.faults import Delay, Fault, Hold, ReplacedBody, StatusReply, Truncate
 from tests.issuer.policy import PolicyOutcome
 
 _PAUSE = 0.01  # seconds between two looks at an event of a test
-_LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds: close() sends RST
-
 
 # Tests let replies take as long as they like.
 _LIMITS = replace(LIMITS, request=3600.0)
@@ -50,7 +37,7 @@ class FaultyHandler(IssuerHandler):
             fault = faults.popleft()
         except IndexError:
             fault = None
-        if self._stops_meanwhile(fault) or isinstance(fault, DropBefore):
+        if self._stops_meanwhile(fault):
             endpoints.log_unhandled(request, PolicyOutcome.DROPPED_BEFORE)
             self.close_connection = True
         elif isinstance(fault, StatusReply):
@@ -71,9 +58,6 @@ class FaultyHandler(IssuerHandler):
 
     def _send_with(self, reply: HttpReply, fault: Fault | None) -> None:
         match fault:
-            case DropAfter():
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-                self.close_connection = True
             case Truncate(n):
                 self.wfile.write(head(reply) + reply.body[:n])
                 self.close_connection = True

@@ -8,14 +8,7 @@ import requests
 from csidriver.core.sensitive import Sensitive
 from csidriver.demo.families import RegisteredClient
 from tests.demo.client import post, refresh
-from tests.issuer.faults import (
-    DropAfter,
-    DropBefore,
-    Fault,
-    ReplacedBody,
-    StatusReply,
-    Truncate,
-)
+from tests.issuer.faults import Fault, ReplacedBody, StatusReply, Truncate
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 
@@ -31,8 +24,6 @@ def issuer() -> Iterator[ScriptedIssuer]:
 @pytest.mark.parametrize(
     ("fault", "outcome", "broken"),
     [
-        (DropBefore(), "dropped_before", True),
-        (DropAfter(), "rotated", True),
         (StatusReply(599, b"later", {"Retry-After": "7"}), "answered_before", False),
         (ReplacedBody(b"<html>"), "rotated", False),
         (Truncate(10), "rotated", True),

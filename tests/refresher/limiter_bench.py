@@ -79,7 +79,7 @@ class LimiterBench:
 def drain(
     bench: LimiterBench,
     tokens: Iterable[SourceRef],
-    service: float | Mapping[str, float] = 0.0,
+    service: float = 0.0,
     *,
     arrive: Mapping[SourceRef, float] = MappingProxyType({}),
     until: float = math.inf,
@@ -87,8 +87,8 @@ def drain(
 ) -> list[tuple[float, SourceRef]]:
     """Let tokens ask, again as decided or when it is their turn, until all have been served.
 
-    Return when and which. `service`: the seconds of a request, or those of each namespace. The
-    tokens of the namespace `returns` are due again after each request.
+    Return when and which. `service`: the seconds of a request. The tokens of the namespace
+    `returns` are due again after each request.
     """
     due = {token: arrive.get(token, bench.now) for token in tokens}
     asks = [(at, number, token) for number, (token, at) in enumerate(due.items())]
@@ -117,9 +117,8 @@ def drain(
             continue
         del due[called]
         served.append((bench.now, called))
-        seconds = service if isinstance(service, float) else service[called.namespace]
-        heapq.heappush(busy, (bench.now + seconds, called))
+        heapq.heappush(busy, (bench.now + service, called))
         if called.namespace == returns:
-            due[called] = bench.now + seconds
+            due[called] = bench.now + service
             heapq.heappush(asks, (due[called], len(asks), called))
     return served

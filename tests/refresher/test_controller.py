@@ -1,11 +1,9 @@
 import contextlib
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 
-from csidriver.adapters.clock import SystemClock
 from csidriver.core import annotations
 from csidriver.core import names as core_names
 from csidriver.core.kubernetes.change import SecretChange
@@ -207,19 +205,13 @@ def test_what_no_event_told_of_is_found_by_the_next_look(
     assert bench.issuer.max_presentations() == 1
 
 
-class Late(SystemClock):
-    back = 0.0
-
-    def now(self) -> float:
-        return super().now() - self.back
-
-
-def test_tokens_are_planned_anew_when_the_clock_is_set_back(tmp_path: Path) -> None:
-    with Bench(tmp_path) as bench:
-        bench.clock = late = Late()
-        bench.start()
-        bench.apply("hello", bench.issuer.seed("my-app"))
-        until(lambda: bench.refreshed("hello"))
-        late.back = 86400.0
-        soon, key = format_rfc3339(late.now() + TIMEOUT), annotations.NEXT_REFRESH
-        until(lambda: bench.source("hello").annotations[key] < soon, "not in a day")
+def test_tokens_are_planned_anew_when_the_clock_is_set_back(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = build()
+    bench.apply("hello", bench.issuer.seed("my-app"))
+    until(lambda: bench.refreshed("hello"))
+    yesterday = bench.clock.now() - 86400.0
+    monkeypatch.setattr(bench.clock, "now", lambda: yesterday)
+    soon, key = format_rfc3339(yesterday + TIMEOUT), annotations.NEXT_REFRESH
+    until(lambda: bench.source("hello").annotations[key] < soon, "not in a day")

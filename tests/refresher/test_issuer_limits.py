@@ -127,14 +127,6 @@ def test_a_victim_waits_a_couple_of_turns_beside_thousands(service: float) -> No
     assert at - arrive[victim] <= 2 * max(1 / 50, service / 16) + 1e-6
 
 
-def test_slots_are_shared_although_one_namespace_is_answered_slowly() -> None:
-    bench = LimiterBench(rate=1000.0, in_flight=4)
-    slow, fast = secrets("slow", 40), secrets("fast", 40)
-    served = drain(bench, [*slow, *fast], {"slow": 5.0, "fast": 0.1})
-    times = [at for at, token in served if token.namespace == "fast"]
-    assert times[-1] - 1000.0 < 5.0 + 40 * 0.1, "it gets two slots once they are free"
-
-
 def test_what_waits_for_nothing_takes_no_memory() -> None:
     bench = LimiterBench(rate=1000.0)
     drain(bench, [token for number in range(50) for token in secrets(f"ns-{number}", 3)])

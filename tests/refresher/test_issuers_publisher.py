@@ -29,10 +29,8 @@ POLLS = int(READ_SECONDS / CONFIG_POLL_SECONDS)
 class Store(DirectoryStore):
     """Counts what it is asked, and fails while it is `broken`."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.reads = self.writes = 0
-        self.broken = False
+    reads = writes = 0
+    broken = False
 
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         self.reads += 1
@@ -112,12 +110,9 @@ def test_a_failure_is_logged_once_and_tried_again(
 ) -> None:
     run = Run(store, "one")
     store.broken = True
-
-    def mend() -> None:
-        store.broken = False
-
     with caplog.at_level(logging.WARNING):
-        run.poll(*[nothing] * 2 * POLLS, mend, *[nothing] * POLLS)
+        mend = [lambda: setattr(store, "broken", False)]
+        run.poll(*[nothing] * 2 * POLLS, *mend, *[nothing] * POLLS)
     assert [record.getMessage() for record in caplog.records] == [
         "users do not see the issuers: out of order"
     ]

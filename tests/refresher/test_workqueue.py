@@ -14,12 +14,8 @@ PATIENCE = 10.0  # seconds; only a defect waits for it
 SOON = MAX_WAIT - 1.0  # seconds; who is not woken waits for longer
 
 
-class Hands:
-    def __init__(self) -> None:
-        self.at = 100.0
-
-    def __call__(self) -> float:
-        return self.at
+def at_100() -> float:
+    return 100.0
 
 
 def in_thread(work: Callable[[], object]) -> threading.Thread:
@@ -29,7 +25,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 def test_a_key_is_with_one_worker_at_a_time_and_a_put_meanwhile_is_not_lost() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands())
+    queue: WorkQueue[str] = WorkQueue(at_100)
     queue.add_at("key", 1.0)
     assert queue.get() == "key"
     queue.add_at("key", 2.0)
@@ -56,7 +52,7 @@ def taken(queue: WorkQueue[str], most: int) -> list[str]:
 
 
 def test_lanes_take_turns_each_with_its_earliest() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands())
+    queue: WorkQueue[str] = WorkQueue(at_100)
     for number in range(100):
         queue.add_at(f"a{number:02}", 1.0 + number / 1000, "a")
     for key, at in (("b1", 50.0), ("b0", 40.0)):
@@ -66,7 +62,7 @@ def test_lanes_take_turns_each_with_its_earliest() -> None:
 
 
 def test_a_lane_gets_its_share_of_workers_and_no_more() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands(), 32, lambda lane: {"a": 3}.get(lane, 16))
+    queue: WorkQueue[str] = WorkQueue(at_100, 32, lambda lane: {"a": 3}.get(lane, 16))
     for number in range(50):
         queue.add_at(f"a{number}", 1.0, "a")
         queue.add_at(f"b{number}", 1.0, "b")
@@ -77,7 +73,7 @@ def test_a_lane_gets_its_share_of_workers_and_no_more() -> None:
 
 
 def test_dead_lanes_never_hold_the_last_half_of_the_free_workers() -> None:
-    queue: WorkQueue[str] = WorkQueue(Hands(), 32)
+    queue: WorkQueue[str] = WorkQueue(at_100, 32)
     shares = []
     for lane in "abcde":
         for number in range(40):
@@ -91,7 +87,7 @@ def test_dead_lanes_never_hold_the_last_half_of_the_free_workers() -> None:
 def test_a_key_whose_turn_it_is_does_not_wait_for_its_time() -> None:
     turns: list[str] = []
     queue: WorkQueue[str] = WorkQueue(
-        Hands(), 2, lambda _: 1, next_turn=lambda _: (turns.pop(0), 0.0) if turns else (None, 7.0)
+        at_100, 2, lambda _: 1, next_turn=lambda _: (turns.pop(0), 0.0) if turns else (None, 7.0)
     )
     queue.add_at("running", 99.0, "a")
     queue.add_at("later", 500.0, "a")
@@ -108,8 +104,7 @@ def test_a_key_whose_turn_it_is_does_not_wait_for_its_time() -> None:
 
 
 def test_how_late_the_queue_is() -> None:
-    hands = Hands()
-    queue: WorkQueue[str] = WorkQueue(hands)
+    queue: WorkQueue[str] = WorkQueue(at_100)
     assert queue.overdue() == (0, 0.0)
     for key, at in (("a", 70.0), ("b", 90.0), ("c", 100.5)):
         queue.add_at(key, at)
@@ -119,7 +114,7 @@ def test_how_late_the_queue_is() -> None:
 
 
 def test_replaced_entries_do_not_pile_up() -> None:
-    queue: WorkQueue[int] = WorkQueue(Hands())
+    queue: WorkQueue[int] = WorkQueue(at_100)
     for at in range(10_000, 0, -1):
         queue.add_at(at % 7, float(at), "ab"[at % 2])
     assert sum(len(lane.heap) for lane in queue._queues.values()) < 200
@@ -138,26 +133,25 @@ def test_replaced_entries_do_not_pile_up() -> None:
     )
 )
 def test_no_key_is_lost_handed_out_twice_or_early(steps: list[tuple[Any, ...]]) -> None:
-    hands = Hands()
-    hands.at = 0.0
-    queue: WorkQueue[int] = WorkQueue(hands, 4)
+    now = 0.0
+    queue: WorkQueue[int] = WorkQueue(lambda: now, 4)
     due: dict[int, float] = {}
     held: list[int] = []
     for kind, *rest in steps:
         if kind == "put":
-            queue.add_at(rest[0], hands.at + rest[1], rest[2])
-            due[rest[0]] = min(due.get(rest[0], 1e9), hands.at + rest[1])
+            queue.add_at(rest[0], now + rest[1], rest[2])
+            due[rest[0]] = min(due.get(rest[0], 1e9), now + rest[1])
         elif kind == "take":
             key, _ = queue._pop()
             if key is not None:
                 assert key not in held
-                assert due.pop(key) <= hands.at
+                assert due.pop(key) <= now
                 held.append(key)
         elif kind == "later":
-            hands.at += rest[0]
+            now += rest[0]
         elif held:
             queue.done(held.pop(rest[0] % len(held)))
-    hands.at += 100.0
+    now += 100.0
     for key in held:
         queue.done(key)
     last = []
@@ -198,7 +192,7 @@ def test_one_worker_waits_for_the_clock_and_the_others_sleep_until_the_end() -> 
 def test_a_key_whose_turn_it_is_comes_before_other_work_of_its_namespace() -> None:
     turns: list[str] = []
     queue: WorkQueue[str] = WorkQueue(
-        Hands(), next_turn=lambda _: (turns.pop(), 0.0) if turns else (None, 7.0)
+        at_100, next_turn=lambda _: (turns.pop(), 0.0) if turns else (None, 7.0)
     )
     for number in range(3):
         queue.add_at(f"edited-{number}", 1.0, "a")

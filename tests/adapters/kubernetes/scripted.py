@@ -19,7 +19,6 @@ class Asked:
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
-    connection: int
 
     @property
     def is_watch(self) -> bool:
@@ -32,7 +31,6 @@ class Says:
 
     document: Any = field(default_factory=dict)
     status: int | None = 200
-    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def body(self) -> bytes:
@@ -71,30 +69,33 @@ class Stream:
 Answering = Callable[[Asked], Says | Stream]
 
 
-class Scripted:
+class Scripted(ThreadingHTTPServer):
     """Answers with `answering`; keeps what was asked. Serves from entering to leaving."""
 
+    daemon_threads = True
+    request_queue_size = 128
+
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[Asked] = []
         self.answering: Answering = lambda _: Says()
+        self.over = threading.Event()
         self._changed = threading.Condition()
-        self._over = threading.Event()
         self._streams: list[Stream] = []
-        self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self.over.set()
         for stream in self._streams:
             stream.cut()
-        self._server.shutdown()
+        self.shutdown()
         self._thread.join()
-        self._server.server_close()
+        self.server_close()
 
     def until(self, true: Callable[[], object]) -> None:
         with self._changed:
@@ -109,18 +110,6 @@ class Scripted:
             self._changed.notify_all()
             return said
 
-    def hang(self) -> None:
-        self._over.wait(PATIENCE)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, script: Scripted) -> None:
-        self.script = script
-        super().__init__(("127.0.0.1", 0), _Handler)
-
     def handle_error(self, *_: object) -> None:
         """Clients that go away are what the tests are about."""
 
@@ -128,7 +117,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: Scripted
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         """Every method of HTTP is answered alike."""
@@ -141,19 +130,17 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
-        port = self.client_address[1]
-        asked = Asked(self.command, parts.path, query, dict(self.headers), body, port)
-        said = self.server.script.answer(asked)
+        asked = Asked(self.command, parts.path, query, dict(self.headers), body)
+        said = self.server.answer(asked)
         if isinstance(said, Stream):
             self._stream(said)
         elif not said.status:
             if said.status is None:
-                self.server.script.hang()
+                self.server.over.wait(PATIENCE)
             self.close_connection = True
         else:
             self.send_response(said.status)
-            for name, value in {**said.headers, "Content-Length": len(said.body)}.items():
-                self.send_header(name, str(value))
+            self.send_header("Content-Length", str(len(said.body)))
             self.end_headers()
             self.wfile.write(said.body)
 

@@ -3,7 +3,6 @@
 import base64
 import threading
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
@@ -44,38 +43,39 @@ def test_a_pod_is_read_from_the_cache_or_as_it_is(
     assert (asked.path, asked.query) == ("/api/v1/namespaces/alice/pods/web", query)
 
 
-def page(*names: str) -> dict[str, Any]:
-    items = [
-        {"metadata": {"namespace": "alice", "name": name, "uid": f"u-{name}"}} for name in names
-    ]
-    return {"metadata": {"resourceVersion": "9"}, "items": items}
-
-
-def test_the_pods_of_a_node_are_listed_by_metadata(api: Scripted, backend: BrokerBackend) -> None:
-    api.answering = lambda _: Says(page("web", "db"))
-    web, earlier = PodRef("alice", "web", "u-web"), PodRef("alice", "db", "u-0")
-    assert backend.ended_pods(frozenset({web, earlier}), "node-a") == {earlier}
-    [asked] = api.asked
-    assert (asked.path, asked.headers["Accept"]) == ("/api/v1/pods", METADATA)
-    assert asked.query == {"limit": "500", "fieldSelector": "spec.nodeName=node-a"}
-
-
-def test_with_enrolled_namespaces_only_their_pods_are_listed(
+def test_the_pods_of_a_node_are_listed_by_metadata_in_enrolled_namespaces_only(
     api: Scripted, client: KubernetesClient
 ) -> None:
-    api.answering = lambda _: Says(page())
-    backend = BrokerBackend(client, Namespaces(sources=("alice", "bob", "carol")))
-    pods = frozenset({PodRef("alice", "web", "u-1"), PodRef("bob", "db", "u-2")})
-    assert backend.ended_pods(pods, "node-a") == pods
-    paths = {asked.path for asked in api.asked}
-    assert paths == {f"/api/v1/namespaces/{name}/pods" for name in ("alice", "bob")}
+    metadata = {"namespace": "alice", "name": "web", "uid": "u-web"}
+    page = {"metadata": {"resourceVersion": "9"}, "items": [{"metadata": metadata}]}
+    api.answering = lambda _: Says(page)
+    web, earlier = PodRef("alice", "web", "u-web"), PodRef("bob", "db", "u-0")
+    for namespaces, paths in (
+        (Namespaces(), {"/api/v1/pods"}),
+        (Namespaces(sources=("alice", "bob", "carol")), {path("alice"), path("bob")}),
+    ):
+        api.asked.clear()
+        backend = BrokerBackend(client, namespaces)
+        assert backend.ended_pods(frozenset({web, earlier}), "node-a") == {earlier}
+        assert {asked.path for asked in api.asked} == paths
+    for asked in api.asked:
+        assert asked.headers["Accept"] == METADATA
+        assert asked.query == {"limit": "500", "fieldSelector": "spec.nodeName=node-a"}
+
+
+def path(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
 
 
 def test_of_an_enrolled_namespace_that_refuses_access_no_pod_has_ended(
     api: Scripted, client: KubernetesClient
 ) -> None:
     refused = status(403, message="pods is forbidden: User cannot list ")
-    api.answering = lambda asked: refused if "/alice/" in asked.path else Says(page())
+    api.answering = lambda asked: (
+        refused
+        if "/alice/" in asked.path
+        else Says({"metadata": {"resourceVersion": "9"}, "items": []})
+    )
     backend = BrokerBackend(client, Namespaces(sources=("alice", "bob")))
     web, db = PodRef("alice", "web", "u-1"), PodRef("bob", "db", "u-2")
     assert backend.ended_pods(frozenset({web, db}), "node-a") == {db}

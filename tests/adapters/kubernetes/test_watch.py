@@ -147,16 +147,8 @@ def test_own_writes_are_not_decoded_and_nothing_else_is_taken_for_one(
         foreign = [("10", "u1"), ("9", "u2"), ("979", "u1")]
         stream.tell(*(_raw("MODIFIED", version, uid, ANNOTATED) for version, uid in foreign))
         assert [seen.next() for _ in foreign] == [of_source(version) for version, _ in foreign]
-        stream.tell(_raw("MODIFIED", "97", rest=",no JSON")).end()
+        deleted = _raw("DELETED", "97", rest=ANNOTATED)
+        stream.tell(_raw("MODIFIED", "97", rest=",no JSON"), deleted).end()
+        assert seen.next() == of_source("")
         fake_collections.api.until(lambda: fake_collections.count(ALL, watch=True) == 2)
         assert fake_collections.watches(ALL)[1].query["resourceVersion"] == "97"
-
-
-def test_the_end_of_what_one_has_created_oneself_is_seen(
-    fake_collections: FakeCollections, store: KubernetesStore
-) -> None:
-    fake_collections.next(
-        ALL, Stream(_raw("ADDED", "9"), _raw("DELETED", "9", rest=ANNOTATED)), watch=True
-    )
-    with WatchThread(store, lambda *_: REF) as seen:
-        assert [seen.next(), seen.next()] == [None, of_source("")]

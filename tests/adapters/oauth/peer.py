@@ -23,10 +23,9 @@ from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.x509 import CertificateFactory
-from tests.issuer.issuer import ScriptedIssuer
+from tests.refresher.bench import until
 
 APP = Client("app", Sensitive("s3cret"))
-ODD = Client("a%p +:ü", Sensitive("s%3A+ :/&=ü"))
 PUBLIC = Client("public", Sensitive(""))
 PATIENT = 10.0  # seconds; only a defect waits for it
 BRIEF = 1.2  # seconds; a busy machine connects within them
@@ -41,7 +40,7 @@ def http(body: bytes = TOKENS, status: str = "200 OK", headers: str = "") -> byt
     return head.encode("latin-1") + body
 
 
-class Peer:
+class Peer(socketserver.ThreadingTCPServer):
     """Answers each request with the bytes for its path, `slowly` from some byte on; keeps count.
 
     It closes each connection after one answer, or after `per_connection`, or if it has no answer.
@@ -57,27 +56,17 @@ class Peer:
         greets: bool = False,
         per_connection: int = 1,
     ) -> None:
-        self.reply = reply
-        self.per_connection = per_connection
-        self.slowly = slowly
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        self.reply, self.slowly, self.per_connection = reply, slowly, per_connection
         self.before_reply: Callable[[], object] = lambda: None
         self.by_path = dict(by_path or {})
         self.requests: list[str] = []
         self.connections = 0
-        self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
         self._tls, self._greets = tls, greets
-        peer = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                with contextlib.suppress(OSError):
-                    peer.serve(self.request)
-
         self._stopping = threading.Event()
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -86,14 +75,18 @@ class Peer:
     def __exit__(self, *_: object) -> None:
         self.hang_up()
         self._stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
         self._thread.join()
+
+    def finish_request(self, request: Any, *_: Any) -> None:
+        with contextlib.suppress(OSError):
+            self.serve(request)
 
     def serve(self, connection: socket.socket) -> None:
         self.connections += 1
         served = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
-        self._count(served, is_open=True)
+        self._open.add(served)
         try:
             for _ in range(self.per_connection):
                 if not self._answer(served):
@@ -101,16 +94,16 @@ class Peer:
         finally:
             if self._tls:
                 served.close()
-            self._count(served, is_open=False)
+            self._open.discard(served)
 
     def _answer(self, connection: socket.socket) -> bool:
-        request = ""
         if not self._greets:
             request = read_request(connection)
             if not request and self.per_connection > 1:
                 return False  # the client has closed the connection
             self.requests.append(request)
-        reply = self.reply_to(request)
+        path = "" if self._greets else self.requests[-1].split(" ", 2)[1]
+        reply = self.by_path.get(path, self.reply)
         self.before_reply()
         fast = len(reply) if self.slowly is None else self.slowly
         connection.sendall(reply[:fast])
@@ -120,24 +113,14 @@ class Peer:
             connection.sendall(bytes([byte]))
         return bool(reply)
 
-    def reply_to(self, request: str) -> bytes:
-        return self.by_path.get(request.split(" ", 2)[1], self.reply) if request else self.reply
-
     def hang_up(self) -> None:
         """Close all connections at once, as a server that restarts."""
-        with self._changed:
-            for each in self._open:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-
-    def _count(self, connection: socket.socket, *, is_open: bool) -> None:
-        with self._changed:
-            (self._open.add if is_open else self._open.discard)(connection)
-            self._changed.notify_all()
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def has_open(self, number: int) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: len(self._open) == number, PATIENT)
+        return bool(until(lambda: len(self._open) == number, "so many are open"))
 
     def form(self) -> Mapping[str, list[str]]:
         return parse_qs(self.requests[-1].partition("\r\n\r\n")[2])
@@ -161,34 +144,21 @@ def read_request(connection: socket.socket) -> str:
     return (head + b"\r\n\r\n" + body).decode("latin-1")
 
 
-def at(strict: ScriptedIssuer, **options: Any) -> Issuer:
-    return Issuer("strict", token_endpoint=f"{strict.url}/token", internal=True, **options)
-
-
 def refresh(
     issuer: Issuer, token: Sensitive = RT, client: Client = APP, timeout: float = PATIENT
 ) -> TokenResponse:
-    return send(TokenEndpoints(), issuer, token, client, timeout)
-
-
-def send(
-    endpoints: TokenEndpoints,
-    issuer: Issuer,
-    token: Sensitive = RT,
-    client: Client = APP,
-    timeout: float = PATIENT,
-) -> TokenResponse:
     """Send a token request, and wait for the response no longer than for the connection."""
-    return endpoints.refresh(issuer, client, token, timeout, timeout, threading.Event())
+    return TokenEndpoints().refresh(issuer, client, token, timeout, timeout, threading.Event())
 
 
-def listen(
-    issuer: Issuer, token: Sensitive = RT, timeout: float = BRIEF, late_timeout: float = PATIENT
-) -> tuple[TokenResponse, bool]:
-    """Wait for the response for `late_timeout`; say also whether the token may have been sent."""
+def send(endpoints: TokenEndpoints, issuer: Issuer, client: Client = APP) -> TokenResponse:
+    return endpoints.refresh(issuer, client, RT, PATIENT, PATIENT, threading.Event())
+
+
+def listen(issuer: Issuer) -> tuple[TokenResponse, bool]:
+    """Wait for the response for long; say also whether the token may have been sent."""
     sent = threading.Event()
-    response = TokenEndpoints().refresh(issuer, APP, token, timeout, late_timeout, sent)
-    return response, sent.is_set()
+    return TokenEndpoints().refresh(issuer, APP, RT, BRIEF, PATIENT, sent), sent.is_set()
 
 
 def at_peer(peer: Peer, scheme: str = "http", **options: Any) -> Issuer:
@@ -199,10 +169,6 @@ def at_peer(peer: Peer, scheme: str = "http", **options: Any) -> Issuer:
 def signal(outcome: TokenResponse) -> FailureReason:
     assert isinstance(outcome, Failure)
     return outcome.reason
-
-
-def outcomes(strict: ScriptedIssuer) -> list[str]:
-    return [row.outcome for row in strict.presentations()]
 
 
 def free_port() -> int:

@@ -16,7 +16,6 @@ from tests.adapters.oauth.peer import (
     RT,
     TOKENS,
     Peer,
-    at,
     at_peer,
     discoverable,
     http,
@@ -24,8 +23,6 @@ from tests.adapters.oauth.peer import (
     refresh,
     signal,
 )
-from tests.issuer.faults import Delay
-from tests.issuer.issuer import ScriptedIssuer
 
 
 def test_a_dripping_answer_ends_at_the_deadline_and_proves_nothing() -> None:
@@ -60,10 +57,10 @@ def test_what_fails_before_tls_stands_was_not_sent(greeting: bytes) -> None:
     )
 
 
-def test_a_reply_is_waited_for_beyond_the_time_to_send(strict: ScriptedIssuer) -> None:
-    token = strict.seed("app")
-    strict.add_faults(Delay(2 * BRIEF))
-    response, sent = listen(at(strict), token)
+def test_a_reply_is_waited_for_beyond_the_time_to_send() -> None:
+    with Peer(http()) as peer:
+        peer.before_reply = lambda: threading.Event().wait(2 * BRIEF)
+        response, sent = listen(at_peer(peer))
     assert isinstance(response, Success)
     assert sent
 

@@ -54,38 +54,25 @@ class GrantUsers:
         self.network.server.access_tokens.is_off = off
 
     def _do_something(self) -> None:
-        actions: list[Callable[[], None]] = [
-            self._switch_login,
-            self._switch_client,
-            self._rename_login,
-            self._delete_client,
-            self._delete_login,
-        ]
-        action = self.rng.choice(actions)
-        self.network.loop.record("user", action.__name__.strip("_"))
-        action()
+        annotate, delete = self._annotate_for_a_while, self._delete_for_a_while
+        names = (kinds.CLIENT, kinds.DERIVED, "absent-login")
+        actions: dict[str, Callable[[], None]] = {
+            "switch_login": lambda: annotate(_LOGIN, self._no_login()),
+            # Then others are derived twice.
+            "switch_client": lambda: annotate(kinds.CLIENT, _exchange(_LOGIN)),
+            "rename_login": lambda: annotate(kinds.DERIVED, _exchange(self.rng.choice(names))),
+            "delete_client": lambda: delete(kinds.CLIENT, 900.0),
+            # Its grant must survive: the Secret comes back with an old refresh token.
+            "delete_login": lambda: delete(_LOGIN, 500.0),
+        }
+        action = self.rng.choice(list(actions))
+        self.network.loop.record("user", action)
+        actions[action]()
 
-    def _switch_login(self) -> None:
-        """Make a client's token of a login for a while, or another login's."""
-        wanted = {annotations.GRANT_TYPE: GrantType.CLIENT_CREDENTIALS.value}
-        if self.rng.random() < 0.5:
-            wanted = _exchange(kinds.CLIENT)
-        self._annotate_for_a_while(_LOGIN, wanted)
-
-    def _switch_client(self) -> None:
-        """Derive the token of a client for a while, so that others are derived twice."""
-        self._annotate_for_a_while(kinds.CLIENT, _exchange(_LOGIN))
-
-    def _rename_login(self) -> None:
-        name = self.rng.choice((kinds.CLIENT, kinds.DERIVED, "absent-login"))
-        self._annotate_for_a_while(kinds.DERIVED, _exchange(name))
-
-    def _delete_client(self) -> None:
-        self._delete_for_a_while(kinds.CLIENT, 900.0)
-
-    def _delete_login(self) -> None:
-        # Its grant must survive: the Secret comes back with an old refresh token.
-        self._delete_for_a_while(_LOGIN, 500.0)
+    def _no_login(self) -> dict[str, str]:
+        """Return the annotations of a client's own token, or of one of another login."""
+        own = {annotations.GRANT_TYPE: GrantType.CLIENT_CREDENTIALS.value}
+        return _exchange(kinds.CLIENT) if self.rng.random() < 0.5 else own
 
     def _annotate_for_a_while(self, name: str, wanted: Mapping[str, str]) -> None:
         self._annotate(name, wanted)
