@@ -72,23 +72,17 @@ def test_failed_client_authentication_spends_nothing(
     assert refresh(issuer, seed).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ({"client_secret": "s3cret"}, "invalid_request"),
-        ({"refresh_token": ""}, "invalid_request"),
-        ({"grant_type": "password"}, "unsupported_grant_type"),
-        ({"scope": "openid admin"}, "invalid_scope"),
-    ],
-    ids=["two methods", "no token", "other grant", "wide scope"],
-)
-def test_faulty_requests_spend_nothing(
-    issuer: StrictIssuer, change: dict[str, str], error: str
-) -> None:
+def test_faulty_requests_spend_nothing(issuer: StrictIssuer) -> None:
     seed = issuer.seed("app")
-    form = {**grant(seed), **change}
-    refused = post(f"{issuer.url}/token", form, headers=basic("app", "s3cret"))
-    assert (refused.status_code, refused.json()["error"]) == (400, error)
+    faults = {
+        "invalid_request": {"client_secret": "s3cret"},
+        "unsupported_grant_type": {"grant_type": "password"},
+        "invalid_scope": {"scope": "openid admin"},
+    }
+    for error, change in faults.items():
+        form = {**grant(seed), **change}
+        refused = post(f"{issuer.url}/token", form, auth=("app", "s3cret"))
+        assert (refused.status_code, refused.json()["error"]) == (400, error)
     assert refresh(issuer, seed).status_code == 200
 
 

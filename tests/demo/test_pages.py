@@ -10,11 +10,9 @@ EVIL = "\"><script>alert('x')</script>"
     "page",
     [
         message_page(EVIL, EVIL),
-        device_page(EVIL, EVIL),
         device_page(EVIL, EVIL, EVIL),
         authorization_page(EVIL, {EVIL: EVIL}),
     ],
-    ids=["message", "device", "problem", "authorization"],
 )
 def test_a_page_quotes_what_it_was_given_and_allows_no_script(page: HttpReply) -> None:
     assert b"<script" not in page.body

@@ -17,8 +17,7 @@ def token(values: dict[str, str], age: float = 3600.0) -> Token:
     return Token(SourceRef("team-a", "mail"), "uid", format_rfc3339(NOW - age), complete)
 
 
-@pytest.mark.parametrize("status", Status)
-def test_a_status_has_a_next_step(status: Status) -> None:
+def test_a_status_has_a_next_step() -> None:
     steps = {
         **dict.fromkeys((Status.READY, Status.PENDING, Status.UNCERTAIN), ""),
         **dict.fromkeys((Status.ISSUER_UNAVAILABLE, Status.CLIENT_REJECTED), DOCTOR),
@@ -27,7 +26,9 @@ def test_a_status_has_a_next_step(status: Status) -> None:
         Status.WAITS_FOR_LOGIN: "",
         Status.DUPLICATE_GRANT: LOGIN,
     }
-    assert next_step(token({**READY, annotations.STATUS: status.value}), NOW) == steps[status]
+    for status in Status:
+        values = {**READY, annotations.STATUS: status.value}
+        assert next_step(token(values), NOW) == steps[status], status
 
 
 @pytest.mark.parametrize("values", [ROBOT, DERIVED, {**READY, annotations.GRANT_TYPE: "other"}])

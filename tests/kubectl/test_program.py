@@ -30,14 +30,6 @@ def test_kubectl_is_named_by_a_variable_or_found_in_the_path(tmp_path: Path) -> 
         find_kubectl({"PATH": "/nowhere"})
 
 
-def test_a_file_that_is_no_program_is_a_failure(tmp_path: Path) -> None:
-    broken = tmp_path / "kubectl"
-    broken.write_bytes(b"\x7fELF")
-    broken.chmod(0o755)
-    with pytest.raises(KubectlFailed, match="cannot run"):
-        run([str(broken)])
-
-
 # Asks, and ends when the test has seen the question.
 ASKING = """
 import sys

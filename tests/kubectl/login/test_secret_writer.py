@@ -60,15 +60,15 @@ def test_an_existing_secret_gets_the_document_and_nothing_else(key: str) -> None
     assert [verb for verb, _ in kubectl.writes] == ["patch"]
 
 
-@pytest.mark.parametrize("default", [True, False])
-def test_what_the_secret_lacked_or_had_wrong_is_written(default: bool) -> None:  # noqa: FBT001
-    issuer = replace(CONTENT.issuer, default=default)
-    content = SecretContent(issuer, Client("cli", Sensitive("new")), DOCUMENT)
-    kubectl = stored(source(data={"clientSecret": "old"}), content)
-    assert kubectl.decoded().items() >= {"clientID": "cli", "clientSecret": "new"}.items()
+def test_what_the_secret_lacked_or_had_wrong_is_written() -> None:
     # The refresher would choose another issuer than one that is not the default.
-    notes = kubectl.secret()["metadata"]["annotations"]
-    assert (annotations.ISSUER in notes) is not default
+    for default in (True, False):
+        issuer = replace(CONTENT.issuer, default=default)
+        content = SecretContent(issuer, Client("cli", Sensitive("new")), DOCUMENT)
+        kubectl = stored(source(data={"clientSecret": "old"}), content)
+        assert kubectl.decoded().items() >= {"clientID": "cli", "clientSecret": "new"}.items()
+        notes = kubectl.secret()["metadata"]["annotations"]
+        assert (annotations.ISSUER in notes) is not default
 
 
 @pytest.mark.parametrize("verb", ["get secrets hello", "create secrets", "patch secrets hello"])
