@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,7 +19,7 @@ from csidriver.listener import host_and_port
 from tests.cluster.installation import RIGHTS, Manifest, manifests
 from tests.cluster.kubectl import Kubectl, write_kubeconfig
 from tests.reserved_port import reserve_port
-from tools.programs import find, program
+from tools.programs import program
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 TIMEOUT = 60.0
@@ -208,13 +207,6 @@ class ControlPlane:
                 return pool.request("GET", f"{self.server}/readyz", headers=headers).status == 200
         except urllib3.exceptions.HTTPError:
             return False
-
-
-def is_missing() -> bool:
-    """Return True, and say so, where the programs of a control plane are missing."""
-    if missing := [name for name in PROGRAMS if find(name) is None]:
-        sys.stderr.write(f"{', '.join(missing)} missing; run `make tools`\n")
-    return bool(missing)
 
 
 def allowed(plane: ControlPlane, token: str, namespace: str) -> set[tuple[str, str]]:

@@ -63,14 +63,17 @@ def denial(broker: RunningBroker, logs: LogCollector, reason: str) -> Iterator[N
     assert not any(NEEDLE in line for line in logs.lines)
 
 
-def test_the_tokens_of_its_own_pods_are_obtained(
-    thief: Thief, broker: RunningBroker, stolen: str
+def test_the_tokens_and_templates_of_its_own_pods_are_obtained_and_no_other_config_map(
+    thief: Thief, broker: RunningBroker, logs: LogCollector, stolen: str
 ) -> None:
     with broker.node(stolen) as node:
         assert node.answer(1, thief.web, HELLO.name) == "companion"
         assert node.updates[0].companion.access_token.startswith(NEEDLE)
         node.subscribe(2, thief.web, config_map="page")
         assert node.state(2, "template").text == "page"
+        with denial(broker, logs, "not_in_pod"):
+            node.subscribe(3, thief.web, config_map="private")
+            assert node.state(3, "denied").reason == "not_in_pod"
 
 
 def static_pod(thief: Thief) -> PodRef:
@@ -147,14 +150,6 @@ def test_a_false_claim_is_denied(
         assert f"({reason})" in denied.message
         assert "\n" not in denied.message
         assert not any(update.HasField("companion") for update in node.updates)
-
-
-def test_a_config_map_that_the_pod_does_not_name_is_denied(
-    thief: Thief, broker: RunningBroker, logs: LogCollector, stolen: str
-) -> None:
-    with broker.node(stolen) as node, denial(broker, logs, "not_in_pod"):
-        node.subscribe(1, thief.web, config_map="private")
-        assert node.state(1, "denied").reason == "not_in_pod"
 
 
 def test_an_ended_pod_gets_nothing_until_its_kubelet_calls_it_running_again(

@@ -25,7 +25,7 @@ def test_a_tenant_at_his_caps_lets_no_token_of_another_expire(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     report = Report()
-    with RefresherRun(cluster, tmp_path, SMALL, print) as run:
+    with RefresherRun(cluster, tmp_path, SMALL) as run:
         run.run(report)
     print(report)  # noqa: T201 - shown by pytest -rP
     assert report.violations == []
@@ -34,7 +34,7 @@ def test_a_tenant_at_his_caps_lets_no_token_of_another_expire(
 def test_a_tenant_with_all_that_is_allowed_ends_no_refresher(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    with RefresherRun(cluster, tmp_path, FULL, print) as run:
+    with RefresherRun(cluster, tmp_path, FULL) as run:
         run.begin()
         run.start_again()
 
@@ -43,7 +43,7 @@ def test_a_node_with_all_that_is_allowed_survives_and_serves(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     report = Report()
-    with NodeRun(cluster.plane, tmp_path, FULL_NODE, print) as run:
+    with NodeRun(cluster.plane, tmp_path, FULL_NODE) as run:
         run.run(report)
     print(report)  # noqa: T201 - shown by pytest -rP
     assert report.violations == []

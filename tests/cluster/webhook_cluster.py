@@ -78,13 +78,14 @@ class WebhookCluster:
         )
         return answer.status, answer.json()
 
-    def is_served(self, namespace: str) -> bool:
-        status, answer = self.create_pod(namespace, as_created_by_controllers(pod_with(ENTRY)))
-        return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])
-
     def wait_until_served(self, namespace: str) -> None:
         """Wait until the API server, too, has the configuration with its CAs, from a watch."""
-        until(lambda: self.is_served(namespace), "the API server asks the webhook")
+
+        def is_served() -> bool:
+            status, answer = self.create_pod(namespace, as_created_by_controllers(pod_with(ENTRY)))
+            return status == 201 and any("csi" in volume for volume in answer["spec"]["volumes"])
+
+        until(is_served, "the API server asks the webhook")
 
 
 def as_created_by_controllers(pod: Pod) -> Pod:

@@ -57,14 +57,6 @@ def test_a_deployment_runs_the_announced_pod(name: str) -> None:
     assert pod["metadata"]["annotations"] == announced["metadata"]["annotations"]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_an_example_can_be_applied_in_any_namespace(name: str) -> None:
-    for manifest in manifests(name):
-        assert manifest["apiVersion"] == ("apps/v1" if manifest["kind"] == "Deployment" else "v1")
-        assert manifest["metadata"]["name"]
-        assert "namespace" not in manifest["metadata"]
-
-
 def test_no_two_examples_are_in_each_others_way() -> None:
     found: dict[tuple[str, str], Manifest] = {}
     for manifest in [manifest for name in FILES for manifest in manifests(name)]:

@@ -14,7 +14,6 @@ import pytest
 
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.kubectl import Kubectl
-from tests.e2e.addresses import MACHINE
 from tests.e2e.node import Node
 from tools.programs import program
 
@@ -32,11 +31,6 @@ class Machine:
     plane: ControlPlane
     nodes: tuple[Node, ...]
     before: Path
-
-    @property
-    def address(self) -> str:
-        """The address at which pods reach servers of the tests."""
-        return MACHINE[0]
 
     @property
     def node_names(self) -> list[str]:

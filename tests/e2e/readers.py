@@ -66,14 +66,12 @@ def start(
     *,
     named: str = "",
     nodes: Sequence[str] = ("",),
-    grace: int = 1,
-    seconds_after_sigterm: float = 0,
+    seconds_after_sigterm: int = 0,
 ) -> list[Reader]:
     """Start on each node one reader through a subPath mount and one through a directory mount.
 
     Tokens come from `issuer`, whose name in the driver is `named` (empty: the default issuer). The
-    readers read on for `seconds_after_sigterm`; `grace` is the pods' termination grace period.
-    A node without a name is any node.
+    readers read on for `seconds_after_sigterm`. A node without a name is any node.
     """
     key = issuer.signing_key.hex()
     image = user.cluster.image
@@ -84,6 +82,7 @@ def start(
     user.apply(secret("readers", issuer.seed(CLIENT), issuer=named))
     readers = []
     for node in nodes:
+        grace = seconds_after_sigterm + 15 if seconds_after_sigterm else 1
         common = {"terminationGracePeriodSeconds": grace, **on(node)}
         sub_path, directory = (
             Reader(user, f"{kind}-{node}".strip("-"), node) for kind in ("sub-path", "directory")

@@ -11,7 +11,7 @@ def test_a_terminating_pod_reads_valid_tokens_until_it_ends(
     user: UserNamespace, issuer: ScriptedIssuer
 ) -> None:
     # Of 60 s grace it uses 45: more than two lives of a token.
-    found = readers.start(user, issuer, grace=60, seconds_after_sigterm=45)
+    found = readers.start(user, issuer, seconds_after_sigterm=45)
     logs = [
         subprocess.Popen(  # noqa: S603 - a program of ours
             user.cluster.admin.command("logs", "--follow", reader.name, f"--namespace={user.name}"),

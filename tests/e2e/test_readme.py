@@ -29,17 +29,12 @@ def typed(e2e: Cluster) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def readme(e2e: Cluster, typed: dict[str, str]) -> UserNamespace:
-    """The namespace `default` after the README's commands."""
+    """The namespace `default` after the README's commands, with the announcement's own pods."""
     assert typed
-    return UserNamespace(e2e, "default")
-
-
-@pytest.fixture(scope="module")
-def announced(e2e: Cluster, readme: UserNamespace) -> UserNamespace:
-    """The same with the announcement's own pods."""
     e2e.roll_out("deployment/oauth2-csi-webhook")
-    readme.kubectl("apply", f"--filename={CLONE / 'examples/announcement'}")
-    return readme
+    user = UserNamespace(e2e, "default")
+    user.kubectl("apply", f"--filename={CLONE / 'examples/announcement'}")
+    return user
 
 
 def test_the_examples_run(readme: UserNamespace, typed: dict[str, str]) -> None:
@@ -51,7 +46,7 @@ def test_the_examples_run(readme: UserNamespace, typed: dict[str, str]) -> None:
 
 
 def test_announced_pods_find_tokens_and_a_refresh_reaches_each_mount_in_the_same_file(
-    announced: UserNamespace,
+    readme: UserNamespace,
 ) -> None:
     places = {
         "token-printer-pod": ("/tmp/oauthtk_0", "{}"),
@@ -59,9 +54,9 @@ def test_announced_pods_find_tokens_and_a_refresh_reaches_each_mount_in_the_same
         "token-volume-pod": ("/token/token", "{}"),
     }
     for pod in places:
-        announced.wait_until_running(pod)
+        readme.wait_until_running(pod)
     before = {
-        pod: announced.wait_for_content(pod, path, SECRET, text)
+        pod: readme.wait_for_content(pod, path, SECRET, text)
         for pod, (path, text) in places.items()
     }
     by_owner, by_group = ("-r--------", "0:0"), ("-r--r-----", "0:2000")
@@ -70,11 +65,11 @@ def test_announced_pods_find_tokens_and_a_refresh_reaches_each_mount_in_the_same
         by_owner,
         by_group,
     ]
-    environment = announced.execute("token-printer-eos-pod", "env")
+    environment = readme.execute("token-printer-eos-pod", "env")
     assert "OAUTH2_TOKEN=FILE:/tmp/oauthtk_0" in environment.splitlines()
-    announced.wait_for_next_token(SECRET)
+    readme.wait_for_next_token(SECRET)
     for pod, (path, text) in places.items():
-        after = announced.wait_for_content(pod, path, SECRET, text)
+        after = readme.wait_for_content(pod, path, SECRET, text)
         assert after.content != before[pod].content
         assert after.inode == before[pod].inode
 
@@ -107,14 +102,14 @@ def test_the_tutorial_leads_to_a_token_breaks_it_and_mends_it(learner: Reader) -
 
 
 def test_removed_in_the_documented_order_it_leaves_nothing(
-    e2e: Cluster, announced: UserNamespace
+    e2e: Cluster, readme: UserNamespace
 ) -> None:
     def delete(*names: str) -> None:
         files = (f"--filename={CLONE / name}" for name in names)
         e2e.kubectl("delete", "--ignore-not-found", "--timeout=150s", *files)
 
     delete("examples/", "examples/announcement")
-    until("the examples' pods are gone", lambda: announced.get("pods")["items"] == [])
+    until("the examples' pods are gone", lambda: readme.get("pods")["items"] == [])
     e2e.kubectl("apply", f"--filename={CLONE / 'deploy/cleanup.yaml'}")
     e2e.roll_out("daemonset/oauth2-csi-node")
     delete("deploy/demo-issuer.yaml", "deploy/install.yaml")

@@ -24,10 +24,6 @@ from tools.image import CLONE
 _NAMESPACE = "--namespace=oauth2-csi"
 _DAEMON_SET = "daemonset/oauth2-csi-node"
 _HELD_BACK = 600.0
-_STRATEGIES = {
-    "OnDelete": {"type": "OnDelete", "rollingUpdate": None},
-    "RollingUpdate": {"type": "RollingUpdate"},
-}
 _KEEP = re.compile(r"`kubectl annotate (-A -l .*broker \S+) (helm.sh/resource-policy=keep)`")
 
 
@@ -81,12 +77,12 @@ def change_to(cluster: Cluster, chart: Path, image: str) -> None:
     cluster.own.plane.end("kube-controller-manager", kill=True)
     flags = ("--reset-then-reuse-values", "--set-json", image_value(image))
     cluster.helm("upgrade", "oauth2-csi", str(chart), _NAMESPACE, *flags)
-    replace_when(cluster, "OnDelete")
+    replace_when(cluster, "OnDelete", rollingUpdate=None)
     controllers.start(cluster.own.plane)
 
 
-def replace_when(cluster: Cluster, strategy: str) -> None:
-    patch = json.dumps({"spec": {"updateStrategy": _STRATEGIES[strategy]}})
+def replace_when(cluster: Cluster, strategy: str, **fields: None) -> None:
+    patch = json.dumps({"spec": {"updateStrategy": {"type": strategy, **fields}}})
     cluster.kubectl("patch", _DAEMON_SET, _NAMESPACE, f"--patch={patch}")
 
 

@@ -130,22 +130,6 @@ def test_a_token_is_derived_from_a_login_and_follows_it(build: Build, keycloak: 
     until(lambda: ready(rig, "hello", "narrow"), "a new login helps both")
 
 
-def test_a_wider_token_is_refused_unless_the_operator_allows_it(
-    build: Build, keycloak: Keycloak
-) -> None:
-    realm = grants_realm(keycloak, "wider", LIFETIME)
-    rig = build(realm, ROBOT, **TENANTS_MAY)
-    rig.apply("hello", realm.seed(client=ROBOT))
-    rig.apply_grant("wide", "token-exchange", login="hello", audience=COMPUTE, scope=COMPUTE)
-    until(lambda: rig.status("wide") == "Misconfigured")
-    assert COMPUTE in rig.message("wide")
-    allowed = {"tokenExchange": {"widerScope": True}}
-    entry = {"name": "peer", "issuer": realm.url, "default": True, "internal": True}
-    rig.configure(entry | TENANTS_MAY | allowed)
-    until(lambda: ready(rig, "wide"), "the operator allows it", MINUTE)
-    assert rig.claims("wide")["aud"] == COMPUTE
-
-
 @pytest.mark.tools(*PROGRAMS)
 def test_a_service_account_token_authenticates_and_is_read_at_each_request(
     build: Build, keycloak: Keycloak, control_plane: ControlPlane, tmp_path: Path

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from csidriver.adapters.oauth import TokenEndpoints
 from csidriver.core.oauth.failure_reason import FailureReason
-from csidriver.core.oauth.introspection import Introspection
 from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.request_settings import ENDPOINT_AUDIENCE, ISSUER_AUDIENCE
 from csidriver.core.oauth.token_response import Failure, Success
@@ -116,20 +114,6 @@ def test_clients_authenticate(
     rig.apply("hello", peer.seed(client))
     until(lambda: rig.refreshed("hello"))
     assert [row["client"] for row in peer.log().presented] == [client.client_id]
-
-
-def test_introspection_tells_live_from_spent_and_consumes_nothing(
-    build: Build, peer: OidcProvider
-) -> None:
-    rig = build()
-    seed = peer.seed(LASTING)
-    endpoints, issuer = TokenEndpoints(), Issuer("peer", issuer=peer.issuer, internal=True)
-    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is Introspection.ACTIVE
-    rig.apply("hello", seed)
-    until(lambda: rig.refreshed("hello"))
-    assert endpoints.introspect(issuer, LASTING, seed, 5.0) is Introspection.INACTIVE
-    assert endpoints.introspect(issuer, LASTING, rig.live("hello"), 5.0) is Introspection.ACTIVE
-    assert endpoints.introspect(issuer, PUBLIC, peer.seed(PUBLIC), 5.0) is Introspection.REFUSED
 
 
 def test_a_lost_request_is_repeated_once_the_server_calls_the_token_active(

@@ -17,35 +17,26 @@ class ServiceProxy(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Forwarder)
         self.ports: list[int] = []
         self.port: int = self.server_address[1]
-        self._turn = itertools.count()
+        self.turn = itertools.count()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
         self.shutdown()
         self.server_close()
 
-    def connect(self) -> socket.socket | None:
-        ports, turn = self.ports, next(self._turn)
-        for offset in range(len(ports)):
-            with contextlib.suppress(OSError):
-                return socket.create_connection(("127.0.0.1", ports[(turn + offset) % len(ports)]))
-        return None
-
 
 class _Forwarder(socketserver.BaseRequestHandler):
-    """One connection, both ways."""
-
     server: ServiceProxy
     request: socket.socket
 
     def handle(self) -> None:
-        replica = self.server.connect()
-        if replica is not None:
-            with replica:
-                back = threading.Thread(target=_pass_on, args=(replica, self.request), daemon=True)
-                back.start()
-                _pass_on(self.request, replica)
-                back.join()
+        ports = self.server.ports
+        port = ports[next(self.server.turn) % len(ports)]
+        with socket.create_connection(("127.0.0.1", port)) as replica:
+            back = threading.Thread(target=_pass_on, args=(replica, self.request), daemon=True)
+            back.start()
+            _pass_on(self.request, replica)
+            back.join()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

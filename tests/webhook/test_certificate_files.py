@@ -31,16 +31,13 @@ class Rig:
         self.given = FileCertificates(self.files, PKI, self.clock, expiry)
 
     def put(self, lifetime: float = 1000.0) -> tuple[Certificate, Sensitive]:
-        pair = PKI.issue_serving_certificate(
-            *self._authority, ["hook.ns.svc"], self.clock.time, lifetime
-        )
-        for file, text in zip(
-            (self.files.certificate, self.files.key), (pair[0].pem, pair[1].reveal()), strict=True
-        ):
-            made = file.with_suffix(".new")
-            made.write_text(text, encoding="ascii")
-            made.rename(file)
-        return pair
+        names, now = ["hook.ns.svc"], self.clock.time
+        made, key = PKI.issue_serving_certificate(*self._authority, names, now, lifetime)
+        for file, text in ((self.files.certificate, made.pem), (self.files.key, key.reveal())):
+            new = file.with_suffix(".new")
+            new.write_text(text, encoding="ascii")
+            new.rename(file)
+        return made, key
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 
 from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
-from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import ReviewResponse
 from tests.refresher.bench import until
 from tests.webhook.served import (
@@ -24,16 +23,6 @@ from tests.webhook.served import (
     serving,
     told_on,
 )
-
-
-def test_many_requests_go_over_one_connection(served: Served) -> None:
-    with contextlib.closing(served.client()) as client:
-        for _ in range(20):
-            status, told = client.post(path="/mutate?timeout=5s")
-            assert (status, told["response"]["allowed"]) == (200, True)
-        assert served.connections == 1
-    until(lambda: served.counted(Result.INJECTED) == 20)
-    until(lambda: served.connections == 0)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
@@ -57,11 +46,10 @@ def test_a_silent_handshake_keeps_out_nobody_and_is_let_go() -> None:
         until(lambda: served.connections == 0)
 
 
-@pytest.mark.parametrize("byte", [b"", b"x"], ids=["silent", "dripping"])
-def test_a_slow_body_does_not_gain_time_with_each_byte(byte: bytes) -> None:
+def test_a_slow_body_does_not_gain_time_with_each_byte() -> None:
     with serving(AdmissionLimits(request=0.5)) as served, served.secure() as connected:
         connected.sendall(HEAD + b"Content-Length: 5000\r\n\r\n{")
-        until(lambda: is_refused(connected, byte))
+        until(lambda: is_refused(connected, b"x"))
         until(lambda: served.connections == 0)
 
 

@@ -25,7 +25,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import memory_limit
 from tests.cluster.limited_node import LimitedNode
 from tests.cluster.noderole import NodeRole
-from tests.cluster.tenants.hostile_secrets import EMOJI
+from tests.cluster.tenants.hostile_namespace import EMOJI
 from tests.cluster.tenants.measuring import Report, meanwhile
 from tests.memory_cgroup import memory_cgroup
 from tests.node.plugin import companion, token
@@ -103,11 +103,9 @@ def hostile_volumes(role: NodeRole, limits: NodeLimits) -> list[Volume]:
 class NodeRun(contextlib.ExitStack):
     """The node, its API server, and the tenants' Secrets and pods."""
 
-    def __init__(
-        self, plane: ControlPlane, folder: Path, scale: NodeScale, say: Callable[[str], object]
-    ) -> None:
+    def __init__(self, plane: ControlPlane, folder: Path, scale: NodeScale) -> None:
         super().__init__()
-        self._scale, self._say = scale, say
+        self._scale = scale
         self._role = self.enter_context(contextlib.closing(NodeRole(plane, folder)))
         self._cgroup = self.enter_context(memory_cgroup("node", memory_limit("node")))
         flags = (
@@ -133,7 +131,6 @@ class NodeRun(contextlib.ExitStack):
         report.require("hostile volumes are more than the cap", holds=published < most)
         self._node.stop()
         self._node.start()
-        self._say("the plugin has started again beside all that")
         with meanwhile(self._edit, "hostile"):
             lateness = self._rotate()
         edits = self._edits / self._scale.seconds

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,8 @@ from tests.refresher.bench import until
 
 HOSTILE, VICTIM = "mallory", "victim"
 PATIENCE = 1200.0
-# Seconds; etcd is then told to forget old versions of the Secrets, too.
-REPORT_PERIOD = 15
-
-Say = Callable[[str], object]
+# Seconds; etcd is then told to forget old versions of the Secrets.
+COMPACTION_PERIOD = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +47,10 @@ class Scale:
 class RefresherRun(contextlib.ExitStack):
     """The cluster around the refresher."""
 
-    def __init__(self, cluster: Cluster, folder: Path, scale: Scale, say: Say) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, scale: Scale) -> None:
         super().__init__()
         cluster.reset_namespaces(HOSTILE, VICTIM)
-        self._cluster, self._folder, self._scale, self._say = cluster, folder, scale, say
+        self._cluster, self._folder, self._scale = cluster, folder, scale
         policy = Policy(lifetime=scale.lifetime, throttled=THROTTLED)
         self._issuer = self.enter_context(ScriptedIssuer(clients=[DEMO_CLIENT], policy=policy))
         self._cgroup = self.enter_context(memory_cgroup("refresher", memory_limit("refresher")))
@@ -64,7 +62,6 @@ class RefresherRun(contextlib.ExitStack):
 
     def run(self, report: Report) -> None:
         self.begin()
-        self._say("the refresher starts again beside all that")
         with self.process() as log, self._hostile.edited(self._scale.edits_per_second):
             until(lambda: "oauth2_csi_refresher_leader 1.0" in metrics_of(log), timeout=PATIENCE)
             with self._victim.observed():
@@ -76,7 +73,6 @@ class RefresherRun(contextlib.ExitStack):
         with self.process() as log:
             self._victim.create(self._issuer)
             until(self._victim.is_ready, "the victim's tokens", PATIENCE, pause=0.5)
-            self._say("the victim is served; the hostile tenant begins")
             self._hostile.fill(self._issuer)
             self._await_cap(log)
 
@@ -109,12 +105,8 @@ class RefresherRun(contextlib.ExitStack):
         for second in itertools.count():
             if is_over() or time.monotonic() >= deadline:
                 break
-            if second % REPORT_PERIOD == 0:
+            if second % COMPACTION_PERIOD == 0:
                 self._cluster.plane.compact()
-                self._say(
-                    f"{time.monotonic() - began:.0f} s: {len(seen.lateness)} refreshes, "
-                    f"{len(seen.expired)} expired, {self._cgroup.peak:.0f} MiB"
-                )
             pause.wait(1.0)
         edits = (self._hostile.edits - before) / (time.monotonic() - began)
         report.add("edits of the hostile tenant", f"{edits:.1f} each second")
