@@ -97,13 +97,13 @@ class Peer(socketserver.ThreadingTCPServer):
             self._open.discard(served)
 
     def _answer(self, connection: socket.socket) -> bool:
+        request = ""
         if not self._greets:
             request = read_request(connection)
             if not request and self.per_connection > 1:
                 return False  # the client has closed the connection
             self.requests.append(request)
-        path = "" if self._greets else self.requests[-1].split(" ", 2)[1]
-        reply = self.by_path.get(path, self.reply)
+        reply = self.reply_to(request)
         self.before_reply()
         fast = len(reply) if self.slowly is None else self.slowly
         connection.sendall(reply[:fast])
@@ -112,6 +112,9 @@ class Peer(socketserver.ThreadingTCPServer):
                 return False
             connection.sendall(bytes([byte]))
         return bool(reply)
+
+    def reply_to(self, request: str) -> bytes:
+        return self.by_path.get(request.split(" ", 2)[1], self.reply) if request else self.reply
 
     def hang_up(self) -> None:
         """Close all connections at once, as a server that restarts."""
