@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
 from csidriver.demo.issuer import DEMO_CLIENT
-from tests.issuer.faults import Fault, ReplacedBody, StatusReply, Truncate
+from tests.issuer.faults import Fault, ReplacedBody, StatusReply
 
 
 def planted_secret(name: str) -> str:
@@ -69,25 +69,18 @@ def collect_logs() -> Iterator[LogCollector]:
 CLIENT_SECRET = DEMO_CLIENT.client_secret.reveal() if DEMO_CLIENT.client_secret else ""
 
 
-def moved(location: str) -> StatusReply:
-    return StatusReply(307, headers={"Location": location})
-
-
 def leaking_replies(n: Mapping[str, str]) -> dict[str, Fault]:
     tokens = json.dumps({"access_token": n["at"], "refresh_token": n["rt"]}).encode()
     described = {"error_description": n["description"], "error_uri": n["description"]}
     typed = json.dumps({"access_token": n["at"], "token_type": n["description"]})
-    strange = json.dumps({"access_token": f"{n['at']} ", "token_type": n["at"]})
     return {
         "refused": StatusReply(400, json.dumps({"error": "invalid_grant", **described}).encode()),
         "unknown": StatusReply(400, json.dumps({"error": n["description"], **described}).encode()),
         "failing": StatusReply(500, tokens, {"X-Token": n["rt"], "WWW-Authenticate": n["at"]}),
         "cut": ReplacedBody(tokens[:-1]),
-        "half": Truncate(40),
-        "strange": ReplacedBody(strange.encode()),
         "typed": ReplacedBody(typed.encode()),
-        "moved": moved(f"https://as.invalid/?access_token={n['at']}&refresh_token={n['rt']}"),
-        "moved badly": moved(f"http://[{n['rt']}"),
+        "moved": StatusReply(307, headers={"Location": f"https://as.invalid/?token={n['rt']}"}),
+        "moved badly": StatusReply(307, headers={"Location": f"http://[{n['rt']}"}),
         "later": StatusReply(429, tokens, {"Retry-After": n["rt"]}),
         "cookie": StatusReply(403, tokens, {"Set-Cookie": f"t={n['at']}; Max-Age={n['rt']}"}),
     }

@@ -24,7 +24,6 @@ class FakeClock(SystemClock):
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        pytest.param([0.0, 0.0], [False, False], id="runs"),
         pytest.param([-61.0, 0.0], [True, False], id="set back, reported once"),
         pytest.param([-59.0, 0.0], [False, False], id="corrected"),
         pytest.param([-40.0, -40.0, -40.0], [False, True, False], id="by and by"),

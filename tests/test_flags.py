@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from csidriver import flags, server_flags
-from csidriver.config import CleanupSettings, LeaseTimings, NodeLimits
+from csidriver.config import LeaseTimings, NodeLimits
 
 ENVIRONMENT = {"NODE_NAME": "worker-1", "POD_UID": "pod-uid", "HOME": "/root"}
 STORE = ["--store", "dir:/store"]
@@ -34,20 +34,6 @@ def test_health_is_at_the_host_of_metrics_unless_a_flag_says_otherwise() -> None
     assert health("--listen", "127.0.0.1:9000") == ("127.0.0.1", 9010)
     assert health("--listen", "127.0.0.1:0") == ("127.0.0.1", 0)
     assert health("--listen", "127.0.0.1:0", "--health-listen", ":1") == ("::", 1)
-
-
-def cleanup(*arguments: str) -> CleanupSettings:
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    flags.add_cleanup(parser)
-    return flags.cleanup_settings(parser.parse_args(arguments))
-
-
-def test_a_cleanup_looks_where_the_plugin_worked_unless_told_otherwise() -> None:
-    plugin, cleaned = flags.node_settings(parsed()), cleanup()
-    assert (cleaned.kubelet_dir, cleaned.view) == (plugin.kubelet_dir, plugin.view)
-    assert not cleaned.force
-    moved = cleanup("--kubelet-dir", "/k", "--view-dir", "/v", "--force")
-    assert moved == CleanupSettings(kubelet_dir=Path("/k"), view=Path("/v"), force=True)
 
 
 def test_without_the_downward_api_the_host_stands_in() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from csidriver.adapters.mounts import Mounts
+from csidriver.demo.kubelet import Kubelet
 from csidriver.refresher.controller import WORKERS
 from tests.processes import page_at, page_of, running, served_at
 from tests.refresher.bench import until
@@ -34,9 +35,7 @@ def role(name: str, folder: Path) -> Iterator[tuple[int, Path]]:
     (folder / "store").mkdir()
     kubelet = folder / "kubelet"
     if name == "node":
-        for each in ("plugins", "pods", "plugins_registry"):
-            (kubelet / each).mkdir(parents=True)
-        Mounts().share(kubelet)
+        Kubelet(kubelet, Mounts(), "default").prepare()
         flags += ["--kubelet-dir", str(kubelet), "--view-dir", str(folder / "view")]
     elif name == "refresher":
         (folder / "issuers.yaml").write_text("issuers: []", encoding="utf-8")
@@ -66,25 +65,6 @@ def ask_for(log: Path, what: str) -> Ask:
     return lambda: page_at(url, "healthz" if what == "health" else "metrics")
 
 
-class ReviewPort:
-    """The port of a webhook for reviews; waits until it is served."""
-
-    def __init__(self, log: Path) -> None:
-        self.port = int(until(lambda: REVIEWS.search(log.read_text(encoding="utf-8")))[1])
-        self.plain = connect_to("127.0.0.1", self.port)
-        self._anybody = ssl.create_default_context()
-        self._anybody.check_hostname, self._anybody.verify_mode = False, ssl.CERT_NONE
-
-    def secure(self) -> socket.socket:
-        return self._anybody.wrap_socket(self.plain())
-
-    def review(self) -> tuple[int, Any]:
-        """Ask for one review, as the API server does."""
-        connected = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        with contextlib.closing(Client(self._anybody.wrap_socket(connected))) as client:
-            return client.post()
-
-
 @pytest.mark.mounts
 @pytest.mark.parametrize("name", ["node", "refresher", "webhook"])
 def test_kubelet_and_prometheus_are_answered_under_rude_clients(name: str) -> None:
@@ -111,11 +91,24 @@ def test_kubelet_and_prometheus_are_answered_under_rude_clients(name: str) -> No
 
 
 def test_the_api_server_is_answered_under_rude_clients(tmp_path: Path) -> None:
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     with role("webhook", tmp_path) as (_, log):
-        reviews, health = ReviewPort(log), ask_for(log, "health")
+        health = ask_for(log, "health")
         until(lambda: page_of(log, "readyz")[0] == 200)
-        with RudeClients(reviews.plain) as silent, RudeClients(reviews.secure) as rude:
+        port = int(until(lambda: REVIEWS.search(log.read_text(encoding="utf-8")))[1])
+        plain = connect_to("127.0.0.1", port)
+
+        def review() -> tuple[int, Any]:
+            connected = socket.create_connection(("127.0.0.1", port), timeout=20)
+            with contextlib.closing(Client(anybody.wrap_socket(connected))) as client:
+                return client.post()
+
+        with (
+            RudeClients(plain) as silent,
+            RudeClients(lambda: anybody.wrap_socket(plain())) as rude,
+        ):
             until(lambda: silent.opened > 2 * CLIENTS and rude.opened > CLIENTS)
-            taken = [(seconds_of(reviews.review), seconds_of(health)) for _ in range(15)]
+            taken = [(seconds_of(review), seconds_of(health)) for _ in range(15)]
             of_reviews, of_health = map(median, zip(*taken, strict=True))
             assert (of_reviews < 5, of_health < 1) == (True, True), taken

@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +38,6 @@ FITTING = {
     "handle_one_request": "overrides a method of http.server",
     "_abort_one": "a number",
 }
-# Classes of one name: a Protocol of a consumer and what implements it; HTTP 404 of a client library
-# and of kubectl.
-SHARED_NAMES = {"LeaseStore": 2, "SecretStore": 2, "NotFound": 2}
 # Modules that other tests cover, and why they have no test file of their own.
 COVERED_ELSEWHERE = {
     "csidriver/demo/environment.py": "test_demo.py runs the whole",
@@ -111,22 +107,6 @@ def test_identifiers_are_words_of_the_field() -> None:
         if parts(identifier) & COINED
     ]
     assert found == []
-
-
-def test_fitting_identifiers_are_still_in_use() -> None:
-    used = {identifier for path in MODULES for identifier in identifiers(path)}
-    assert used >= FITTING.keys()
-
-
-def test_classes_have_names_of_their_own() -> None:
-    classes = Counter(
-        node.name
-        for path in MODULES
-        if "demo" not in path.relative_to(ROOT).parts
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    )
-    assert {each: count for each, count in classes.items() if count > 1} == SHARED_NAMES
 
 
 def test_every_module_has_a_test_file_of_its_own() -> None:

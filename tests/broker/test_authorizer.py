@@ -7,19 +7,11 @@ from csidriver.broker.authorizer import Authorizer
 from csidriver.core.broker.denial import Denial, Denied
 from csidriver.core.broker.pod_access import AccessRequest, PodRef
 from csidriver.core.sensitive import Sensitive
+from tests.broker.conftest import WEB
 from tests.broker.fakes import ACCOUNT, FakeCluster, pod_manifest, review
 
-POD = PodRef("alice", "web", "u-1")
-REQUEST = AccessRequest(POD, "hello-token")
+REQUEST = AccessRequest(WEB, "hello-token")
 TOKEN = Sensitive("of-a")
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    cluster = FakeCluster()
-    cluster.add_pod(POD, "node-a", "hello-token")
-    cluster.reviews["of-a"] = review("node-a")
-    return cluster
 
 
 @pytest.fixture
@@ -42,7 +34,7 @@ def test_a_running_pod_costs_a_read_from_the_cache(
 
 @pytest.mark.parametrize(
     "lagging",
-    [None, pod_manifest(replace(POD, uid="u-0"), "node-a"), pod_manifest(POD, "", "hello-token")],
+    [None, pod_manifest(replace(WEB, uid="u-0"), "node-a"), pod_manifest(WEB, "", "hello-token")],
     ids=["absent", "an earlier pod", "not bound yet"],
 )
 def test_a_lagging_cache_denies_nobody(
@@ -58,7 +50,7 @@ def test_a_denial_is_that_of_the_api_server_itself(
 ) -> None:
     cluster.cached["alice", "web"] = None
     assert reason(authorizer, REQUEST, "node-b") is Denial.OTHER_NODE
-    del cluster.pods[POD]
+    del cluster.pods[WEB]
     assert reason(authorizer, REQUEST) is Denial.POD_ABSENT
 
 
@@ -77,6 +69,6 @@ def test_the_token_tells_the_node_and_at_an_older_api_server_the_plugins_pod_doe
 
 def test_only_deleted_pods_have_ended(cluster: FakeCluster, authorizer: Authorizer) -> None:
     earlier = PodRef("alice", "web", "u-0")
-    assert authorizer.ended_pods(frozenset({POD, earlier}), "node-a") == {earlier}
+    assert authorizer.ended_pods(frozenset({WEB, earlier}), "node-a") == {earlier}
     assert authorizer.ended_pods(frozenset(), "node-a") == frozenset()
     assert cluster.reads == ["pods"]

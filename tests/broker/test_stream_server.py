@@ -1,4 +1,3 @@
-import gc
 import socket
 import ssl
 import threading
@@ -13,7 +12,6 @@ from csidriver.core.names import SourceRef
 from tests.broker.conftest import WEB
 from tests.broker.fakes import FakeCluster, companion, review
 from tests.broker.running import HOST, NodeClient, RunningBroker
-from tests.leak_detection import collect_logs
 
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
@@ -65,23 +63,22 @@ def test_one_who_leaves_keeps_his_place_until_he_is_reviewed(
         node.get(1, WEB)
 
 
-@pytest.mark.parametrize("greets", [False, True], ids=["silent", "after its handshake"])
-def test_a_connection_without_a_stream_is_closed(cluster: FakeCluster, *, greets: bool) -> None:
-    # Long enough for the handshakes of the node and of a stranger who greets.
-    limits = StreamLimits(unused=2.0)
-    with RunningBroker(cluster, limits) as broker, broker.node() as node:
+def test_a_connection_without_a_stream_is_closed(cluster: FakeCluster) -> None:
+    # Long enough for the handshakes of the node and of a stranger.
+    with RunningBroker(cluster, StreamLimits(unused=2.0)) as broker, broker.node() as node:
         node.get(1, WEB)
         context = ssl.create_default_context(cadata=broker.certificates.authority)
         context.set_alpn_protocols(["h2"])
         # Not as long as until the server's first ping.
-        with socket.create_connection(("127.0.0.1", broker.server.port), 8) as plain:
-            if not greets:
-                assert plain.recv(1000) == b""
-            else:
-                with context.wrap_socket(plain, server_hostname=HOST) as stranger:
-                    stranger.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
-                    while stranger.recv(1000):
-                        pass
+        with (
+            socket.create_connection(("127.0.0.1", broker.server.port), 8) as silent,
+            socket.create_connection(("127.0.0.1", broker.server.port), 8) as plain,
+            context.wrap_socket(plain, server_hostname=HOST) as stranger,
+        ):
+            stranger.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS)
+            while stranger.recv(1000):
+                pass
+            assert silent.recv(1000) == b""
         broker.cluster.write(companion(2))
         node.generation(1, 2)
 
@@ -137,16 +134,3 @@ def test_a_new_certificate_is_served_to_new_connections(broker: RunningBroker) -
             assert stranger.ended().name == "UNAVAILABLE"
         broker.cluster.write(companion(2))
         before.generation(1, 2)
-
-
-def test_an_address_in_use_is_an_error(cluster: FakeCluster) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        running = RunningBroker(cluster)
-        running.server._address = ("127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(Exception, match="the address cannot be used"):
-            running.broker.run(running.stop)
-    # Libraries log at DEBUG while the server is forgotten, which ended the whole process.
-    with collect_logs():
-        gc.collect()

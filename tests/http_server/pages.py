@@ -1,7 +1,6 @@
 """A server of a short page and of a long one, with little limits or those of health."""
 
 import contextlib
-import http.client
 from collections.abc import Iterator
 from http import HTTPStatus
 
@@ -32,12 +31,3 @@ def serving(limits: HttpLimits) -> Iterator[HttpServer]:
         yield server
     finally:
         server.stop()
-
-
-def get(server: HttpServer) -> tuple[int, bytes]:
-    """The status and the page."""
-    client = http.client.HTTPConnection(*server.address, timeout=20)
-    with contextlib.closing(client):
-        client.request("GET", "/")
-        with client.getresponse() as response:
-            return response.status, response.read()

@@ -5,7 +5,7 @@ import pytest
 from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
 from tests.refresher.bench import until
-from tests.webhook.served import GOOD, HEAD, KIND, PATIENCE, Held, is_closed, serving
+from tests.webhook.served import GOOD, KIND, PATIENCE, Held, is_closed, serving
 
 
 def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
@@ -18,21 +18,6 @@ def test_when_all_places_are_taken_who_was_idle_longest_makes_room() -> None:
         assert stack.enter_context(contextlib.closing(served.client())).post()[0] == 200
         assert is_closed(clients[1].sock)
         assert clients[0].post()[0] == clients[2].post()[0] == 200
-
-
-def test_when_all_are_slow_who_was_slow_longest_makes_room() -> None:
-    with (
-        serving(AdmissionLimits(connections=3, max_wait=0.3)) as served,
-        contextlib.ExitStack() as stack,
-    ):
-        slow = []
-        for _ in range(3):
-            slow.append(stack.enter_context(served.secure()))
-            until(lambda: ConnectionState.IDLE in served.states())
-            slow[-1].sendall(HEAD)
-            until(lambda: ConnectionState.IDLE not in served.states())
-        assert stack.enter_context(contextlib.closing(served.client())).post()[0] == 200
-        assert is_closed(slow[0])
 
 
 def test_who_is_being_answered_is_never_cut() -> None:

@@ -3,7 +3,8 @@
 import contextlib
 
 from csidriver.http_server.request_handler import HttpLimits
-from tests.http_server.pages import get, serving
+from tests.http_server.pages import serving
+from tests.processes import page_at
 from tests.refresher.bench import until
 from tests.rude_clients import connect_to
 
@@ -17,4 +18,5 @@ def test_who_does_not_read_makes_room_for_others() -> None:
             deaf = stack.enter_context(connect_to(*server.address)())
             deaf.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         until(lambda: server.count_connections() == 3)
-        assert get(server) == (200, b"ok")
+        host, port = server.address
+        assert page_at(f"http://{host}:{port}", "") == (200, "ok")

@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -9,11 +10,8 @@ from tests.node.plugin import Node
 @pytest.fixture
 def stopped_node() -> Iterator[Node]:
     """A node whose plugin has not been started."""
-    node = Node()
-    try:
+    with contextlib.closing(Node()) as node:
         yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture
@@ -26,13 +24,10 @@ def node(stopped_node: Node) -> Node:
 @pytest.fixture(scope="module")
 def shared_node() -> Iterator[Node]:
     """One plugin for all requests that must change nothing."""
-    node = Node()
-    try:
+    with contextlib.closing(Node()) as node:
         node.start(publish_wait=0.05)
         node.write_token("at-1")
         yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture

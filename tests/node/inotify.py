@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Self
 
 MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
-MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
-DELETE_SELF, MOVE_SELF, UNMOUNT, IGNORED = 0x400, 0x800, 0x2000, 0x8000
+MOVED_TO, CREATE = 0x80, 0x100
 CHANGES = MODIFY | CLOSE_WRITE
-ENDS = MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | UNMOUNT | IGNORED
+# Moves, removals and unmounts.
+ENDS = 0x40 | MOVED_TO | CREATE | 0x200 | 0x400 | 0x800 | 0x2000 | 0x8000
 _HEAD = struct.Struct("iIII")
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -1,8 +1,6 @@
-import contextlib
 import json
 import shutil
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,22 +62,6 @@ def stale(path: Path) -> None:
     """A socket that nobody serves."""
     with socket.socket(socket.AF_UNIX) as theirs:
         theirs.bind(str(path))
-
-
-@contextlib.contextmanager
-def served(path: Path) -> Iterator[None]:
-    """A socket that somebody serves, who is too busy to accept anybody."""
-    path.unlink(missing_ok=True)
-    with contextlib.ExitStack() as stack:
-        theirs = stack.enter_context(socket.socket(socket.AF_UNIX))
-        theirs.bind(str(path))
-        theirs.listen(0)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                client = stack.enter_context(socket.socket(socket.AF_UNIX))
-                client.setblocking(False)
-                client.connect(str(path))
-        yield
 
 
 def cleaned(node: Node, *, force: bool = True) -> tuple[list[str], list[str]]:
@@ -150,7 +132,10 @@ def test_it_says_what_it_removes_in_which_order_and_may_be_repeated(used: Node) 
 @pytest.mark.parametrize("which", ["socket", "registration"])
 def test_it_is_refused_while_a_process_listens(used: Node, which: str) -> None:
     path = getattr(used, which)
-    with served(path):
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(path))
+        theirs.listen(0)
         before = (mounted(used), present(used))
         with pytest.raises(CleanupRefused, match=f"a node plugin is running.*{path}"):
             cleaned(used)

@@ -17,10 +17,6 @@ SOCKETS = {"csi": lambda node: node.socket, "registration": lambda node: node.re
 every_socket = pytest.mark.parametrize("which", SOCKETS)
 
 
-def remove(path: Path) -> None:
-    path.unlink()
-
-
 def replace_by_dead_socket(path: Path) -> None:
     path.unlink()
     with socket.socket(socket.AF_UNIX) as dead:
@@ -32,7 +28,7 @@ def rename_folder(path: Path) -> None:
 
 
 @every_socket
-@pytest.mark.parametrize("sabotage", [remove, replace_by_dead_socket, rename_folder])
+@pytest.mark.parametrize("sabotage", [replace_by_dead_socket, rename_folder])
 def test_a_lost_socket_is_made_again_within_seconds_and_kubelet_registers_it(
     published: Node, which: str, sabotage: Sabotage
 ) -> None:

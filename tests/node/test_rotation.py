@@ -106,13 +106,6 @@ def test_a_busy_file_is_written_without_a_lease_when_patience_ends(running: Runn
     assert 40 <= len(busy.leased) <= 60
 
 
-def test_a_file_whose_token_has_run_out_waits_for_nobody(running: Running) -> None:
-    file = running.files["v1"] = File(RewriteResult.BUSY, remaining=-1.0)
-    running.rotation.request(["v1"])
-    eventually(lambda: running.count("unleased") == 1, "the rewrite")
-    assert file.leased == [True, False]
-
-
 def test_a_request_does_not_renew_the_patience_with_a_busy_file(running: Running) -> None:
     running.files["v1"] = File(RewriteResult.BUSY, remaining=1.0)
     running.time.meanwhile = lambda: running.rotation.request(["v1"])
@@ -130,22 +123,6 @@ def test_a_failed_rewrite_is_tried_again_and_harms_no_other(
     eventually(lambda: running.count("unchanged") == 1, "a look at the other file")
     eventually(lambda: running.count("leased") == 1, "the rewrite")
     assert running.failures() == 1
-
-
-@pytest.mark.mounts
-def test_a_reader_that_never_closes_delays_no_other_file(node: Node) -> None:
-    # For half of it a file may be busy.
-    node.write_token("at-1", left=8, lifetime=8)
-    for volume in ("v1", "v2"):
-        node.publish(node.request(volume))
-    with node.file("v1").open("rb") as reader:
-        node.write_token("at-2-longer", 2)
-        eventually(lambda: node.content("v2") == "at-2-longer", "rotation of the other file")
-        assert reader.read() == b"at-1"
-        eventually(lambda: node.content("v1") == "at-2-longer", "rotation without a lease", 20)
-    propagated = "oauth2_csi_node_propagation_seconds_count"
-    eventually(lambda: node.metric(propagated) == 2, "counting")
-    assert node.metric(REWRITES, outcome="unleased") == node.metric(REWRITES, outcome="leased") == 1
 
 
 # Takes a read lease, and takes it again whenever a writer breaks it.

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 
 import grpc
 import pytest
@@ -23,23 +22,15 @@ LIFE = 0.15
 BACKOFF = 0.02
 
 
-@dataclass(slots=True)
-class Pod:
-    """One volume, and a container that reads it while `up`; `seen` is its newest generation."""
-
-    volume: str
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    up: bool = False
-    seen: int = 0
-
-
 class Storm:
-    """Brings tokens; publishes and unpublishes pods until the plugin says OK, and reads them."""
+    """Brings tokens; publishes and unpublishes volumes until the plugin says OK, and reads them."""
 
     def __init__(self, node: KillablePlugin) -> None:
         self.node = node
         self.rng = random.Random(0)  # noqa: S311 - repeatable
-        self.pods = [Pod(f"v{number}") for number in range(12)]
+        # Of a volume that is up, a container has seen the newest generation that is noted.
+        self.seen: dict[str, int] = {}
+        self.locks = {f"v{number}": threading.Lock() for number in range(12)}
         self.given: dict[str, int] = {}
         self._pause = threading.Event()
 
@@ -55,40 +46,39 @@ class Storm:
         """Bring tokens, and look at what the containers see."""
         while not stop.wait(self.rng.uniform(0.002, 0.02)):
             self.bring()
-            for pod in self.pods:
-                with pod.lock:
-                    if pod.up:
-                        self._look(pod)
+            for volume, lock in self.locks.items():
+                with lock:
+                    if volume in self.seen:
+                        self._look(volume)
 
-    def call(self, stop: threading.Event, pods: list[Pod]) -> None:
+    def call(self, stop: threading.Event, volumes: list[str]) -> None:
         while not stop.is_set():
-            pod = self.rng.choice(pods)
+            volume = self.rng.choice(volumes)
             if self.rng.random() < 0.5:
                 # The pod may go before its volume has come.
-                self.publish(pod, tries=self.rng.choice((1, 3, 1000)))
+                self.publish(volume, tries=self.rng.choice((1, 3, 1000)))
             else:
-                self.unpublish(pod)
+                self.unpublish(volume)
 
-    def publish(self, pod: Pod, tries: int = 1000) -> None:
-        request = self.node.request(pod.volume)
+    def publish(self, volume: str, tries: int = 1000) -> None:
+        request = self.node.request(volume)
         if self._insists(lambda: self.node.publish(request), tries):
-            with pod.lock:
-                pod.up = True
-                self._look(pod)
+            with self.locks[volume]:
+                self._look(volume)
 
-    def unpublish(self, pod: Pod, tries: int = 1000) -> None:
-        with pod.lock:
-            pod.up = False
-        assert self._insists(lambda: self.node.unpublish(pod.volume), tries)
-        assert not self.node.target(pod.volume).exists()
+    def unpublish(self, volume: str, tries: int = 1000) -> None:
+        with self.locks[volume]:
+            self.seen.pop(volume, None)
+        assert self._insists(lambda: self.node.unpublish(volume), tries)
+        assert not self.node.target(volume).exists()
 
-    def _look(self, pod: Pod) -> None:
+    def _look(self, volume: str) -> None:
         """A published file holds a whole token, and never an older one than before."""
-        seen = self.node.content(pod.volume)
-        generation = self.given.get(seen.rstrip("\n"))
-        assert generation, f"{pod.volume} holds {seen[:30]!r}, {len(seen)} bytes"
-        assert generation >= pod.seen
-        pod.seen = generation
+        content = self.node.content(volume)
+        generation = self.given.get(content.rstrip("\n"))
+        assert generation, f"{volume} holds {content[:30]!r}, {len(content)} bytes"
+        assert generation >= self.seen.get(volume, 0)
+        self.seen[volume] = generation
 
     def _insists(self, call: Callable[[], None], tries: int) -> bool:
         """Call as often as kubelet would; a dead plugin is no answer."""
@@ -105,9 +95,9 @@ class Storm:
 
     def rage(self) -> None:
         """Call, read, rotate and kill; raise what any thread raises. A plugin serves in the end."""
-        stop = threading.Event()
+        stop, volumes = threading.Event(), list(self.locks)
         with ThreadPoolExecutor(4) as pool:
-            threads = [pool.submit(self.call, stop, self.pods[first::3]) for first in range(3)]
+            threads = [pool.submit(self.call, stop, volumes[first::3]) for first in range(3)]
             threads.append(pool.submit(self.bring_tokens, stop))
             try:
                 for kills in range(KILLS):
@@ -133,9 +123,9 @@ def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(fork_server: ForkSer
         storm.bring()
         storm.rage()
         # One call each puts every pod one way or the other.
-        wanted = [pod.volume for pod in storm.pods[::2]]
-        for pod in storm.pods:
-            (storm.publish if pod.volume in wanted else storm.unpublish)(pod, tries=1)
+        wanted = list(storm.locks)[::2]
+        for volume in storm.locks:
+            (storm.publish if volume in wanted else storm.unpublish)(volume, tries=1)
         newest = storm.bring()
         eventually(lambda: {node.content(v) for v in wanted} == {newest}, "the rotation")
         node.assert_only_published(*wanted)
