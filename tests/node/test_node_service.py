@@ -66,14 +66,12 @@ def mount(**values: Any) -> Mutation:
 PLACES: dict[str, tuple[Mutation, str]] = {
     "no volume id": (field("volume_id", ""), "volume_id"),
     "volume id of 1 MiB": (field("volume_id", "v" * MEBIBYTE), "volume_id"),
-    "no target": (field("target_path", ""), "target_path"),
     "target beside": (target("<pods>-2/mount"), "target_path"),
     "target climbs and returns": (target("<volumes>/../kubernetes.io~csi/v1/mount"), "target_path"),
     "target with a NUL": (target("<volumes>/v1\0/mount"), "target_path"),
     "target through a symlink": (target("<volumes>/linked/mount"), "target_path"),
     "target is a symlink": (target("<volumes>/swapped/mount"), "target_path"),
     "target inside a volume": (target("<volumes>/v1/mount/mount"), "target_path"),
-    "target of no pod": (target("<pods>/volumes/kubernetes.io~csi/v1/mount"), "target_path"),
     "target that is shown backwards": (target(f"<volumes>/{BIDI}/mount"), "\\u202e"),
 }
 
@@ -90,12 +88,9 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     "writable": (field("readonly", False), "readOnly"),
     "secrets": (lambda r: r.secrets.update({SECRET: SECRET}), "nodePublishSecretRef"),
     "not ephemeral": (context(core_names.EPHEMERAL, "True"), "ephemeral"),
-    "namespace that climbs": (context(core_names.POD_NAMESPACE, "alice/../bob"), "namespace"),
     "pod name that forges a line": (context(core_names.POD_NAME, "pod-1\nerror: x"), "pod.name"),
     "pod uid of another pod": (context(core_names.POD_UID, "uid-2"), "uid-2"),
     "target that kubelet has not prepared": (target("<volumes>/v7/mount"), "must create it first"),
-    "owner of a million digits": (context("owner", "9" * 1_000_000), "owner"),
-    "fsGroup by name": (mount(volume_mount_group="users"), "fsGroup"),
 }
 
 

@@ -19,12 +19,9 @@ def allowed_waits(
     return found
 
 
-@pytest.mark.parametrize(("first", "expected"), [(10.0, [10, 20, 40, 60, 60]), (0.0, [0, 0])])
-def test_each_call_waits_twice_as_long_as_the_one_before(
-    first: float, expected: list[float]
-) -> None:
-    limiter = PublishWaitLimiter(first, 1, ShiftedClock())
-    assert allowed_waits(limiter, calls=2000)[: len(expected)] == expected
+def test_each_call_waits_twice_as_long_as_the_one_before() -> None:
+    limiter = PublishWaitLimiter(10.0, 1, ShiftedClock())
+    assert allowed_waits(limiter, calls=2000)[:5] == [10, 20, 40, 60, 60]
 
 
 def test_volumes_are_counted_apart() -> None:
