@@ -140,8 +140,7 @@ def test_a_role_that_cannot_go_on_ends_the_process_with_status_1(tmp_path: Path)
     flags += ["--kubelet-dir", str(tmp_path / ("long" * 30)), "--view-dir", str(tmp_path / "v")]
     with running("node", *flags) as (process, log):
         assert process.wait(20) == 1
-        said = log.read_text(encoding="utf-8")
-    assert ("107 bytes" in said, "Traceback" in said) == (True, False)
+        assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
 IMPORTS = """

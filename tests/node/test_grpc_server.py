@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from csidriver.errors import DriverError
 from csidriver.node.grpc_server import remove_if_ours
 from tests.node.plugin import Node, names
 
@@ -17,6 +18,13 @@ def test_the_sockets_are_for_root_alone(shared_node: Node) -> None:
         assert stat.S_ISSOCK(mode)
         assert stat.S_IMODE(mode) & 0o077 == 0
     assert names(shared_node.registration.parent) == [shared_node.registration.name]
+
+
+def test_a_path_too_long_for_a_socket_is_refused_at_start(stopped_node: Node) -> None:
+    folder = stopped_node.kubelet_dir / ("d" * 60)
+    (folder / "pods").mkdir(parents=True)
+    with pytest.raises(DriverError, match="107 bytes"):
+        stopped_node.start(kubelet_dir=folder)
 
 
 def test_sockets_are_replaced_and_taken_away(node: Node) -> None:
