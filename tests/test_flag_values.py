@@ -12,7 +12,6 @@ from csidriver import flag_values
         (flag_values.address, "localhost:0", ("localhost", 0)),
         (flag_values.address, "[::1]:65535", ("::1", 65535)),
         (flag_values.seconds, "0.25", 0.25),
-        (flag_values.size, "1", 1),
         (flag_values.size, "64Mi", 64 << 20),
         (flag_values.size, "2Gi", 2 << 30),
     ],

@@ -36,26 +36,19 @@ def first_cells(text: str) -> set[str]:
     return {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
 
 
-def test_every_status_and_warning_has_its_cure() -> None:
-    cells = first_cells(section("troubleshooting.md", "## Statuses"))
-    assert {each.value for each in (*Status, *TokenWarning)} <= cells
+def test_every_status_every_outcome_and_every_denial_has_its_cure() -> None:
+    def cells(title: str) -> set[str]:
+        return first_cells(section("troubleshooting.md", title))
 
-
-def test_every_outcome_of_an_exchange_has_its_message() -> None:
-    assert first_cells(section("troubleshooting.md", "### Messages")) - {"outcome"} == {
-        each.value for each in FailureReason
-    }
+    assert {each.value for each in (*Status, *TokenWarning)} <= cells("## Statuses")
+    assert cells("### Messages") - {"outcome"} == {each.value for each in FailureReason}
+    assert cells("### What a broker denies") == {each.value for each in Denial}
 
 
 def test_every_code_a_pod_may_see_has_its_row() -> None:
     codes = {code.name.title().replace("_", "") for code in error_interceptor._CODES.values()}
     rows = first_cells(section("troubleshooting.md", "## Events of a pod"))
     assert rows - {"code"} == codes | {"Internal"}
-
-
-def test_every_reason_of_a_denial_has_its_cure() -> None:
-    reasons = first_cells(section("troubleshooting.md", "### What a broker denies"))
-    assert reasons == {each.value for each in Denial}
 
 
 def test_the_alert_leaves_out_denials_that_every_cluster_has() -> None:

@@ -11,8 +11,6 @@ from tests.rude_clients import connect_to
 
 # Of the two limits, only the one that counts is shorter than a test waits.
 LONG = 60.0
-# A client may be slow.
-PATIENT = HttpLimits(idle=LONG, request=LONG)
 
 
 def test_who_says_nothing_is_sent_away_in_time() -> None:
@@ -52,7 +50,8 @@ def test_who_reads_little_is_sent_away_in_time() -> None:
     ],
 )
 def test_the_size_of_a_head_and_its_method_count(request_: bytes, told: bytes) -> None:
-    with serving(PATIENT) as server, connect_to(*server.address)() as connected:
+    limits = HttpLimits(idle=LONG, request=LONG)  # a client may be slow
+    with serving(limits) as server, connect_to(*server.address)() as connected:
         connected.sendall(request_)
         answer = connected.recv(4096)
         assert answer.startswith(b"HTTP/1.1" + told)

@@ -79,7 +79,6 @@ REQUESTS: dict[str, tuple[Mutation, str]] = {
     **PLACES,
     "no capability": (lambda r: r.ClearField("volume_capability"), "volume_capability"),
     "block": (lambda r: r.volume_capability.block.SetInParent(), "block"),
-    "fsType": (mount(fs_type="ext4"), "fsType"),
     "mount flags": (mount(mount_flags=["exec"]), "mount_flags"),
     "many nodes": (
         lambda r: setattr(r.volume_capability.access_mode, "mode", MODES.MULTI_NODE_READER_ONLY),
