@@ -109,6 +109,7 @@ class KubernetesClient:
 
     def __init__(self, credentials: CredentialSource, timeouts: Timeouts | None = None) -> None:
         self.timeouts = timeouts or Timeouts()
+        self._timeout = urllib3.Timeout(connect=self.timeouts.connect, read=self.timeouts.read)
         self._credentials = credentials
         configuration = credentials.configuration
         # The transport must not repeat a request that may have arrived.
@@ -176,7 +177,7 @@ class KubernetesClient:
             path,
             None if options.body is None else json.dumps(options.body),
             headers,
-            timeout=urllib3.Timeout(connect=self.timeouts.connect, read=self.timeouts.read),
+            timeout=self._timeout,
             redirect=False,
             preload_content=False,
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from csidriver.core.kubernetes.validation import is_dns1123_label, is_dns1123_subdomain
 from csidriver.errors import StoreRefused
@@ -61,10 +61,13 @@ class ApiRequest:
         return _METHODS.get(self.verb, "GET")
 
     def path(self, query: Mapping[str, str]) -> str:
-        """Return path and query; that of a create is the collection's."""
-        parts = ["", "namespaces", quote(self.namespace, safe="")] if self.namespace else [""]
+        """Return path and query; that of a create is the collection's.
+
+        Nothing is quoted: a valid name needs none of it.
+        """
+        parts = ["", "namespaces", self.namespace] if self.namespace else [""]
         parts.append(self.resource)
         if self.name and self.verb != "create":
-            parts.append(quote(self.name, safe=""))
+            parts.append(self.name)
         path = _ROOTS.get(self.resource, "/api/v1") + "/".join(parts)
         return f"{path}?{urlencode(query)}" if query else path
