@@ -74,6 +74,7 @@ class TokenEndpoints:
         self._tls_contexts = TlsContexts()
         self._kept_connections = KeptConnections(self._tls_contexts)
         self._endpoints: dict[str, tuple[Issuer, Endpoints]] = {}
+        self._discovering: dict[str, threading.Lock] = {}
 
     def refresh(
         self,
@@ -177,8 +178,17 @@ class TokenEndpoints:
         return send_request(issuer, self._tls_contexts, make(), task.deadlines)
 
     def _endpoints_of(self, issuer: Issuer, deadline: float) -> Endpoints:
-        configured = configured_endpoints(issuer)
-        return configured or self._cached(issuer) or self._discover(issuer, deadline)
+        known = configured_endpoints(issuer) or self._cached(issuer)
+        if known is not None:
+            return known
+        # After a start many tokens are due, which need the same metadata.
+        lock = self._discovering.setdefault(issuer.name, threading.Lock())
+        if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise RequestFailed(FailureReason.UNREACHABLE)
+        try:
+            return self._cached(issuer) or self._discover(issuer, deadline)
+        finally:
+            lock.release()
 
     def _cached(self, issuer: Issuer) -> Endpoints | None:
         cached_for, endpoints = self._endpoints.get(issuer.name, (None, None))

@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -12,6 +14,8 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.oauth.token_response import Failure, Success
 from tests.adapters.oauth.peer import (
     APP,
+    BRIEF,
+    LATE,
     PATIENT,
     RT,
     WELL_KNOWN,
@@ -66,6 +70,31 @@ def test_metadata_is_read_once_and_again_when_the_endpoint_is_in_doubt_or_anothe
         assert isinstance(send(endpoints, discoverable(new)), Success)
         assert paths(new) == [WELL_KNOWN, "/t"]
         assert len(peer.requests) == 3
+
+
+def test_requests_at_once_read_the_metadata_once() -> None:
+    together = threading.Barrier(4)
+
+    def send_with_others(_: int) -> object:
+        together.wait(PATIENT)
+        return send(endpoints, issuer)
+
+    with Peer(b"") as peer, ThreadPoolExecutor(4) as pool:
+        endpoints, issuer = TokenEndpoints(), discoverable(peer)
+        peer.reply = described(peer)
+        peer.before_reply = lambda: threading.Event().wait(0.2)
+        assert all(isinstance(each, Success) for each in pool.map(send_with_others, range(4)))
+        assert sorted(paths(peer)) == [WELL_KNOWN, *4 * ["/t"]]
+
+
+def test_who_waits_for_the_metadata_of_a_silent_server_waits_until_the_deadline() -> None:
+    with Peer(b"") as peer, ThreadPoolExecutor(2) as pool:
+        endpoints, issuer, over = TokenEndpoints(), discoverable(peer), threading.Event()
+        peer.before_reply = lambda: over.wait(PATIENT)
+        pool.submit(send, endpoints, issuer)
+        outcome = pool.submit(endpoints.refresh, issuer, APP, RT, BRIEF, BRIEF, threading.Event())
+        assert outcome.result(LATE) == Failure(FailureReason.UNREACHABLE)
+        over.set()
 
 
 def introspect(issuer: Issuer) -> Introspection:
