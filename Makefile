@@ -134,7 +134,7 @@ e2e: $(VENV)/.dev
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" $(BIN)/python -m tests.e2e $(ARGS)
 
 ## e2e-upgrade: an upgrade from the commit BEFORE and a downgrade, while pods of both nodes read; takes
-## 25 minutes
+## more than 20 minutes
 e2e-upgrade: $(VENV)/.dev
 	@E2E_BEFORE="$(BEFORE)" IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" \
 	  $(BIN)/python -m tests.e2e tests/e2e/test_upgrade.py $(ARGS)

@@ -21,7 +21,7 @@ from tests.e2e.user_namespace import UserNamespace, new_user_namespace
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 
-# It takes 25 minutes and the image of another commit: `make e2e-upgrade`.
+# It takes more than 20 minutes and the image of another commit: `make e2e-upgrade`.
 collect_ignore = [] if os.environ.get("E2E_BEFORE") else ["test_upgrade.py"]
 
 # What the README's user does comes first, on a cluster that has nothing yet.
