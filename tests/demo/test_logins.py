@@ -43,20 +43,13 @@ def test_who_polls_too_often_must_wait_five_seconds_more_for_good(
 
 def test_a_denied_and_an_expired_login_end(logins: PendingLogins, clock: Clock) -> None:
     denied, expired = (logins.start_device("app", "email") for _ in range(2))
+    assert logins.find_device(denied.user_code.lower().replace("-", " ")) is denied
     denied.allowed = False
+    assert logins.find_device(denied.user_code) is None
     assert polled(logins, denied) == "access_denied"
     clock.at += logins.lifetime
     assert polled(logins, expired) == "expired_token"
     assert logins.find_device(expired.user_code) is None
-
-
-def test_a_user_code_is_found_however_it_is_written_until_it_is_decided(
-    logins: PendingLogins,
-) -> None:
-    login = logins.start_device("app", "email")
-    assert logins.find_device(login.user_code.lower().replace("-", " ")) is login
-    login.allowed = False
-    assert logins.find_device(login.user_code) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Fixtures of the login: a browser that logs in by itself, and no proxies."""
 
+import os
 import webbrowser
 from collections.abc import Iterator
 
@@ -7,14 +8,11 @@ import pytest
 
 from tests.kubectl.login.authorization_server import AuthorizationServer, FakeBrowser
 
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
 
 @pytest.fixture(autouse=True)
 def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

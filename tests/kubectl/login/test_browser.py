@@ -7,10 +7,10 @@ from tests.kubectl.login.authorization_server import FakeBrowser
 from tests.refresher.bench import until
 
 
-@pytest.mark.parametrize("name", ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"])
-def test_a_screen_has_a_browser(name: str) -> None:
-    assert has_browser({name: "x"}, "linux")
-    assert not has_browser({name: "", "TERM": "xterm"}, "linux")
+def test_a_screen_has_a_browser() -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        assert has_browser({name: "x"}, "linux")
+        assert not has_browser({name: "", "TERM": "xterm"}, "linux")
     assert has_browser({}, "darwin")
 
 
