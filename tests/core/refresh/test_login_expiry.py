@@ -62,7 +62,6 @@ def test_an_end_that_moves_with_every_refresh_concerns_nobody(
         pytest.param({"refresh_expires_in": 2000}, (4000.0, True), id="moved on"),
         pytest.param({"refresh_expires_in": 1002}, (3002.0, False), id="fixed"),
         pytest.param({"refresh_token_expires_in": 1002}, (3002.0, False), id="GitHub"),
-        pytest.param({"refresh_token_expires_in": "2000"}, (4000.0, True), id="as a text"),
         pytest.param(
             {"refresh_expires_in": None, "refresh_token_expires_in": 10}, (2010.0, False), id="both"
         ),

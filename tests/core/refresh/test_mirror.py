@@ -4,7 +4,10 @@ from dataclasses import replace
 
 from csidriver.core import annotations
 from csidriver.core.refresh import effects
+from csidriver.core.refresh.effects import PatchSecret
 from csidriver.core.refresh.grant import MAX_SPENT
+from csidriver.core.status import Status
+from csidriver.errors import StoreRefused
 from tests.core.refresh.virtual_cluster import LIFE, REF, Process, document
 from tests.core.refresh.virtual_server import answer
 
@@ -63,6 +66,15 @@ class TestMirrorAndCompanion:
         told = [e for e in cluster.done if isinstance(e, effects.EmitEvent)][-1]
         assert told.reason == "OldSeedRestored"
         assert "written by 'argocd-controller'" in told.message
+
+    def test_a_source_that_refuses_even_annotations_stops_nothing(self, process: Process) -> None:
+        cluster = process.cluster
+        cluster.fail_next(PatchSecret, StoreRefused("policy"), times=10**6, on=REF.name)
+        process.reconcile()
+        process.run_for(2 * LIFE)
+        assert len(cluster.server.families["alice"]) > 2
+        assert cluster.companion().status is Status.READY
+        assert cluster.reasons() == ["MirrorRefused"], "all that is left is one Event"
 
     def test_annotations_that_are_removed_are_written_less_often(self, running: Process) -> None:
         cluster = running.cluster

@@ -64,13 +64,6 @@ class TestFail:
         assert with_status_due(failed, ISSUER, at - 1) == failed
         assert with_status_due(failed, ISSUER, at).status is Status.ISSUER_UNAVAILABLE
 
-    @pytest.mark.parametrize(("life", "left"), [(20.0, 5.0), (60.0, 10.0), (1200.0, 60.0)])
-    def test_a_token_that_waits_is_not_ready_when_it_is_late(
-        self, life: float, left: float
-    ) -> None:
-        grant = replace(AFTER, issued_at=START, expires_at=START + life)
-        assert status_due_at(grant, ISSUER) == START + life - left
-
     @pytest.mark.parametrize("reason", sorted(OF_GATEWAYS, key=str))
     def test_a_gateways_answer_is_believed_after_ten_minutes(self, reason: FailureReason) -> None:
         """B3: a restart of seconds must not cost an hour."""

@@ -129,6 +129,13 @@ def test_an_unreadable_source_does_not_bring_the_token_back(running: Process, se
     assert_nothing_of_alice(cluster)
 
 
+def test_a_namespace_that_goes_during_an_adoption_gets_no_grant(process: Process) -> None:
+    process.cluster.namespace_uids[REF.namespace] = ""
+    process.reconcile()
+    assert GRANT not in process.cluster.secrets
+    assert process.cluster.server.tokens() == []
+
+
 def test_a_secret_made_again_in_its_namespace_goes_on(running: Process) -> None:
     cluster = running.cluster
     running.delete()

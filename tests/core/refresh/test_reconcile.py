@@ -58,16 +58,6 @@ class TestTheQuietLife:
         keys = {"access_token", "token_type", "issued_at", "expires_at", "written_at"}
         assert set(cluster.secrets[COMPANION].data) == keys, "nothing that renews"
 
-    def test_who_may_not_send_sends_nothing_and_does_not_spin(self, process: Process) -> None:
-        process.cluster.may_send = False
-        known = process.reconcile()
-        assert known.next_reconcile == START + 1
-        process.run_for(60)
-        assert process.cluster.server.presented == []
-        process.cluster.may_send = True
-        process.run_for(2)
-        assert process.cluster.server.tokens() == ["alice-0"]
-
     def test_what_is_no_source_is_left_alone(self) -> None:
         cluster = VirtualCluster()
         cluster.create(Secret(*SOURCE, data={"oauth": Sensitive(document("x"))}))

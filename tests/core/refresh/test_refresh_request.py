@@ -4,11 +4,9 @@ import itertools
 
 import pytest
 
-from csidriver.core import annotations
 from csidriver.core.annotations import REFRESH_REQUESTED_AT
 from csidriver.core.kubernetes.timestamp import format_rfc3339
 from tests.core.refresh.virtual_cluster import LIFE, Process
-from tests.core.refresh.virtual_server import START
 
 INVALID = "InvalidRefreshRequest"
 
@@ -31,13 +29,6 @@ def test_a_new_value_refreshes_at_once_and_only_once(running: Process) -> None:
     assert running.cluster.server.tokens() == ["alice-0", "alice-1"]
     ask(running)
     assert running.cluster.live() == "alice-3"
-
-
-def test_the_least_time_between_two_sends_is_kept_also_by_a_restart(running: Process) -> None:
-    ask(running, after=3.0)
-    assert running.cluster.note(annotations.NEXT_REFRESH) == format_rfc3339(START + 10)
-    running.restarted_for(60)
-    assert [at - START for at, _ in running.cluster.server.presented] == [0.0, 10.0]
 
 
 def test_requests_in_a_loop_cause_a_send_every_ten_seconds_and_few_writes(running: Process) -> None:

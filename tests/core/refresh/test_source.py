@@ -108,11 +108,6 @@ def test_a_missing_key_is_not_taken_for_one_of_another_name(other: str) -> None:
     assert problem == "key clientID is missing or empty"
 
 
-def test_all_problems_at_once() -> None:
-    change = oauth(refresh_token=5, access_token=[]) | {"clientID": ""}
-    assert len(problems(change)) == 3
-
-
 def test_only_the_annotation_makes_a_source() -> None:
     assert is_source(secret())
     for notes in ({}, {core_annotations.IS_TOKEN: "True"}):

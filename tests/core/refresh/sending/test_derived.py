@@ -13,6 +13,7 @@ from csidriver.core.oauth.token_response import TokenResponse
 from csidriver.core.refresh.adopt import RESEED_INTERVAL
 from csidriver.core.refresh.effects import AcquireSendSlot
 from csidriver.core.refresh.ownership import RECHECK_SECONDS
+from csidriver.core.status import Status
 from tests.core.refresh.grants import jwt
 from tests.core.refresh.sending.sources import (
     CLIENT,
@@ -176,6 +177,14 @@ class TestWaiting:
         pair.login_as("bob")
         assert pair.cluster.status() == "Ready"
 
+    def test_an_exchange_that_the_end_of_the_login_refuses_waits(self, pair: Pair) -> None:
+        cluster = pair.cluster
+        cluster.logins[LOGIN] = replace(cluster.logins[LOGIN], status=Status.NEEDS_REAUTH)
+        cluster.server.script += [answer(400, {"error": "invalid_request"})]
+        pair.edit(audience="x")
+        assert len(forms(cluster)) == 2
+        assert pair.waits("is NeedsReauth"), "nothing else happens to the login that would say so"
+
 
 class TestDeletion:
     def test_it_ends_with_its_login(self, pair: Pair) -> None:
@@ -221,6 +230,14 @@ class TestDepth:
         put_derived(cluster, login=REF.name)
         process(cluster).reconcile()
         assert cluster.status() == "Misconfigured"
+        assert forms(cluster) == []
+
+    def test_two_do_not_wait_for_each_other(self, cluster: VirtualCluster) -> None:
+        put_derived(cluster)
+        cluster.put({}, LOGIN, grant_type="token-exchange", login=REF.name)
+        for ref in (REF, LOGIN):
+            process(cluster, ref=ref).reconcile()
+            assert cluster.status(ref) == "Misconfigured"
         assert forms(cluster) == []
 
     @pytest.mark.usefixtures("pair")
