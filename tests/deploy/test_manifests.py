@@ -149,6 +149,9 @@ def test_policies_judge_the_accounts_that_may_write_and_nobody_else() -> None:
         (condition,) = policy["spec"]["matchConditions"]
         account = f"system:serviceaccount:{DRIVER}:{judged}"
         assert condition["expression"] == f"request.userInfo.username == '{account}'"
+        if name == WEBHOOK:  # whose rights are for one configuration, too
+            (first, *_) = policy["spec"]["validations"]
+            assert first["expression"] == f"object.metadata.name == '{WEBHOOK}'"
 
 
 def test_the_refreshers_policy_walks_through_few_entries_only() -> None:
