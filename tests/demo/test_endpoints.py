@@ -48,7 +48,6 @@ def test_client_authentication_methods(issuer: StrictIssuer) -> None:
     ("headers", "fields"),
     [
         (basic("app", "wrong"), {}),
-        (basic("nobody", "s3cret"), {}),
         ({"Authorization": "Basic !!!"}, {}),
         ({}, {"client_id": "app"}),
         ({}, {"client_id": "public", "client_secret": "any"}),

@@ -6,7 +6,7 @@ from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.kubectl.next_step import PATIENT, next_step, with_step
 from csidriver.kubectl.tokens.token import KEYS, Token
-from tests.kubectl.printed import DERIVED, EXPIRING, NEEDS_REAUTH, NOW, READY, ROBOT, WAITING
+from tests.kubectl.printed import DERIVED, EXPIRING, NOW, READY, ROBOT, WAITING
 
 LOGIN = "kubectl oauth2-csi login mail -n team-a"
 DOCTOR = "kubectl oauth2-csi doctor cern"
@@ -41,7 +41,6 @@ def test_no_login_helps_a_secret_that_needs_none(values: dict[str, str]) -> None
     [
         pytest.param(EXPIRING, 0, LOGIN, id="a login that ends soon"),
         pytest.param(WAITING, 0, "kubectl oauth2-csi describe mail -n team-a", id="its login"),
-        pytest.param(NEEDS_REAUTH, 0, LOGIN, id="a login before the doctor"),
         pytest.param(READY, 313, DOCTOR, id="an expired token"),
         pytest.param({}, PATIENT - 3601, "", id="not met yet"),
         pytest.param({}, PATIENT - 3599, "kubectl oauth2-csi doctor", id="met by nobody"),

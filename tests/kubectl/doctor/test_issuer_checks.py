@@ -93,7 +93,6 @@ NO_CODE, NO_WEB = {"device_authorization_endpoint": None}, {"authorization_endpo
         ("endpoints", {"token_endpoint": "https://b.example"}, {}, PROBLEM, "endpointHosts"),
         ("endpoints", {"token_endpoint": None}, {}, PROBLEM, "token_endpoint is missing"),
         ("login", {}, {}, OK, "log in by code (--device) and by browser (--web)"),
-        ("login", NO_CODE, {}, OK, "log in by browser (--web)"),
         ("login", NO_CODE, {"device_flow": True}, WARNING, "deviceFlow is true, but"),
         ("login", NO_WEB, {"device_flow": False}, WARNING, "deviceFlow is false, but"),
         ("login", NO_CODE | NO_WEB, {}, PROBLEM, "nobody can log in"),

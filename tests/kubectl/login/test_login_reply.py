@@ -38,15 +38,10 @@ def test_these_errors_let_the_login_go_on(status: int, error: str, answer: PollA
 
 
 @pytest.mark.parametrize("status", [200, 503])
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        ("access_denied", "the login was denied in the browser"),
-        ("invalid_client", "--client-secret-file"),
-    ],
-)
-def test_these_errors_end_the_login_with_the_cure(status: int, error: str, text: str) -> None:
-    assert text in refused(status, {"error": error})
+def test_these_errors_end_the_login_with_the_cure(status: int) -> None:
+    denied = {"error": "access_denied"}
+    assert "the login was denied in the browser" in refused(status, denied)
+    assert "--client-secret-file" in refused(status, {"error": "invalid_client"})
 
 
 def test_an_unknown_error_is_quoted_if_it_is_one() -> None:
