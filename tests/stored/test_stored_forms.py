@@ -453,34 +453,25 @@ def test_every_volume_attribute_is_read_as_ever() -> None:
     assert whole == VOLUME.attributes
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        (
-            Status,
-            """
-            Pending Ready Uncertain IssuerUnavailable WaitsForLogin NeedsReauth LostRotation
-            DuplicateGrant ClientRejected Misconfigured Invalid
-            """,
-        ),
-        (GrantType, "refresh_token client_credentials token-exchange"),
-        (
-            TokenWarning,
-            """
-            RefreshTokenExpiring OldSeedRestored TrailingBytes DefaultLifetime MirrorRefused
-            InvalidRefreshRequest
-            """,
-        ),
-        (
-            FailureReason,
-            """
-            unreachable tls throttled no_answer server_error bad_reply redirect invalid_grant
-            login_required invalid_client client_not_allowed invalid_scope invalid_request
-            unsupported_proof forbidden no_endpoint no_oauth_error unknown_error token_type metadata
-            bound_token no_assertion client_key
-            """,
-        ),
-    ],
-)
-def test_a_word_of_the_driver_is_spelled_as_ever(kind: type[Enum], words: str) -> None:
-    assert [word.value for word in kind] == words.split()
+WORDS: dict[type[Enum], str] = {
+    Status: """
+        Pending Ready Uncertain IssuerUnavailable WaitsForLogin NeedsReauth LostRotation
+        DuplicateGrant ClientRejected Misconfigured Invalid
+    """,
+    GrantType: "refresh_token client_credentials token-exchange",
+    TokenWarning: """
+        RefreshTokenExpiring OldSeedRestored TrailingBytes DefaultLifetime MirrorRefused
+        InvalidRefreshRequest
+    """,
+    FailureReason: """
+        unreachable tls throttled no_answer server_error bad_reply redirect invalid_grant
+        login_required invalid_client client_not_allowed invalid_scope invalid_request
+        unsupported_proof forbidden no_endpoint no_oauth_error unknown_error token_type metadata
+        bound_token no_assertion client_key
+    """,
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_a_word_of_the_driver_is_spelled_as_ever(kind: type[Enum]) -> None:
+    assert [word.value for word in kind] == WORDS[kind].split()
