@@ -214,3 +214,19 @@ def test_the_loser_of_a_race_stands_by() -> None:
     late = Late()
     late.write(LeaseRecord("them", 15.0))
     assert not LeaseLock(late, "us", TERM, Clock()).acquire()
+
+
+def test_a_lease_of_another_process_is_not_released() -> None:
+    clock = Clock()
+    lease, ours, theirs = candidates(clock)
+    ours.release()
+    assert lease.stored is None
+    assert ours.acquire()
+    clock.at += TERM.duration
+    assert not theirs.acquire()
+    clock.at += TERM.duration
+    assert theirs.acquire()
+    ours.release()
+    assert not ours.acquire()
+    theirs.release()
+    assert ours.acquire()
