@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from tests.refresher.bench import until
+from tests.waiting import until
 from tools.programs import program
 
 PROGRAMS = ("chromium", "chromedriver")

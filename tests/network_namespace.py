@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.refresher.bench import until
+from tests.waiting import until
 
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _T = TypeVar("_T")

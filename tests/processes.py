@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.refresher.bench import TIMEOUT, until
+from tests.waiting import TIMEOUT, until
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -16,7 +16,8 @@ from csidriver.core import names as core_names
 from csidriver.demo.kubelet import Kubelet
 from tests.node.plugin import Node
 from tests.processes import command, metrics_of, page_at, page_of, running, served_at
-from tests.refresher.bench import Bench, until
+from tests.refresher.bench import Bench
+from tests.waiting import until
 
 COMMANDS = ("node", "node cleanup", "refresher", "webhook", "broker", "run", "demo-issuer", "demo")
 

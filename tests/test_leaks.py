@@ -33,7 +33,8 @@ from tests.leak_detection import (
     spellings,
 )
 from tests.node.plugin import Node
-from tests.refresher.bench import NAMESPACE, Bench, manifest, until
+from tests.refresher.bench import NAMESPACE, Bench, manifest
+from tests.waiting import until
 
 
 def shown_by_store(root: Path) -> str:

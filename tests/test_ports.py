@@ -17,8 +17,8 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.demo.kubelet import Kubelet
 from csidriver.refresher.controller import WORKERS
 from tests.processes import page_at, page_of, running, served_at
-from tests.refresher.bench import until
 from tests.rude_clients import KINDS, RudeClients, connect_to, dripping
+from tests.waiting import until
 from tests.webhook.served import Client
 
 CLIENTS = 64

@@ -5,7 +5,8 @@ from prometheus_client import CollectorRegistry
 
 from csidriver import cli, flags, roles
 from csidriver.refresher.spool import SpoolLock
-from tests.refresher.bench import Bench, until
+from tests.refresher.bench import Bench
+from tests.waiting import until
 
 
 def test_a_refresher_waits_until_no_other_one_has_its_spool(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 
 from tests.demo.browser import open_form
 from tests.page_commands import Command, Reader, differs
-from tests.refresher.bench import until
+from tests.waiting import until
 
 PAGE = "docs/tutorial.md"
 SECRET = "hello-token"

@@ -23,6 +23,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.listener import host_and_port
 from csidriver.webhook.x509 import CertificateFactory
 from tests.broker.fakes import ACCOUNT, FakeCluster
+from tests.waiting import until
 
 PATIENCE = 10.0  # seconds; only a defect waits for it
 HOST = "oauth2-csi-broker.oauth2-csi.svc"
@@ -187,7 +188,7 @@ class RunningBroker:
 
     @contextmanager
     def node(self, who: str = "of-a") -> Iterator[NodeClient]:
-        self.until(lambda: self.server.port)
+        until(lambda: self.server.port)
         with NodeClient(self.server.port, self.certificates.authority, who) as client:
             yield client
 
@@ -197,11 +198,4 @@ class RunningBroker:
     def catch_up(self) -> None:
         """Wait until it knows the companions of the cluster as they are now."""
         states, versions = self.companions._states, self.cluster.versions()
-        self.until(lambda: {name: s.version for name, s in states.copy().items()} == versions)
-
-    def until(self, true: Callable[[], object]) -> None:
-        """Wait for something that no condition reports."""
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, "it never came to be"
-            time.sleep(0.005)
+        until(lambda: {name: s.version for name, s in states.copy().items()} == versions)

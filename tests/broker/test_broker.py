@@ -3,6 +3,7 @@ import threading
 from tests.broker.conftest import WEB
 from tests.broker.fakes import FakeCluster
 from tests.broker.running import RunningBroker
+from tests.waiting import until
 
 
 def test_it_serves_once_it_has_a_certificate_and_all_companions(cluster: FakeCluster) -> None:
@@ -23,10 +24,10 @@ def test_it_serves_once_it_has_a_certificate_and_all_companions(cluster: FakeClu
 
 
 def test_an_outage_of_the_api_server_makes_no_broker_unready(broker: RunningBroker) -> None:
-    broker.until(lambda: broker.broker.ready() == [])
+    until(lambda: broker.broker.ready() == [])
     broker.cluster.down = True
     broker.cluster.cut_watches()
-    broker.until(lambda: broker.cluster.reads.count("watch") > 1)
+    until(lambda: broker.cluster.reads.count("watch") > 1)
     assert broker.broker.ready() == []
 
 

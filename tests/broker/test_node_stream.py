@@ -20,6 +20,7 @@ from tests.broker.conftest import DB, WEB
 from tests.broker.fakes import ACCOUNT, NEEDLE, FakeCluster, companion
 from tests.broker.running import RunningBroker
 from tests.leak_detection import LogCollector
+from tests.waiting import until
 
 
 def test_pods_that_share_a_companion_get_its_change_in_one_message(broker: RunningBroker) -> None:
@@ -73,7 +74,7 @@ def test_a_companion_of_another_namespace_of_this_name_is_withheld(broker: Runni
         # The namespace is made again, and its new owner logs in; the pod is of before.
         broker.cluster.namespaces["alice"] = "n-9"
         broker.cluster.write(companion(2, namespace_uid="n-9"))
-        broker.until(lambda: len(node.updates) == 3)
+        until(lambda: len(node.updates) == 3)
         assert node.updates[2].HasField("damaged")
 
 
@@ -85,7 +86,7 @@ def test_during_an_outage_what_runs_goes_on_and_what_is_new_waits(cluster: FakeC
         node.subscribe(2, WEB, "hello-token")
         assert "cannot reach" in node.state(2, "unavailable").message
         cluster.reads.clear()
-        broker.until(lambda: min(map(cluster.reads.count, ("pods", "review"))) > 3)
+        until(lambda: min(map(cluster.reads.count, ("pods", "review"))) > 3)
         cluster.down = False
         cluster.write(companion(2))
         node.generation(1, 2)
@@ -111,7 +112,7 @@ def test_a_subscription_ends_with_its_pod_but_none_of_a_pod_younger_than_the_lis
         node.get(1, WEB)
         cluster.answer_lists.clear()
         before = cluster.lists_read
-        broker.until(lambda: cluster.lists_read > before)
+        until(lambda: cluster.lists_read > before)
         young = cluster.add_pod(PodRef("alice", "young", "u-6"), "node-a", "hello-token")
         node.get(2, young)
         del cluster.pods[WEB]
@@ -130,7 +131,7 @@ def test_a_token_that_is_no_longer_accepted_ends_the_stream(cluster: FakeCluster
         del cluster.reviews["of-a"]
         assert node.ended().name == "UNAUTHENTICATED"
         assert "token_refused" in node.details
-        broker.until(lambda: broker.metric("subscriptions") == 0)
+        until(lambda: broker.metric("subscriptions") == 0)
 
 
 def test_no_log_has_a_token_and_that_of_another_node_ends_the_stream(
@@ -193,7 +194,7 @@ def test_the_requests_of_a_node_are_paced_over_all_its_streams(cluster: FakeClus
                 node.subscribe(number, WEB, "hello-token")
             node.generation(4, 1)
             node.send(token="of-a")
-            broker.until(lambda: cluster.reviewed == ["of-a"] * 2)
+            until(lambda: cluster.reviewed == ["of-a"] * 2)
         with broker.node() as again, broker.node("of-b") as other:
             for number in range(1, 100):
                 again.subscribe(number, WEB, "hello-token")

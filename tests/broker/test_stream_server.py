@@ -12,6 +12,7 @@ from csidriver.core.names import SourceRef
 from tests.broker.conftest import WEB
 from tests.broker.fakes import FakeCluster, companion, review
 from tests.broker.running import HOST, NodeClient, RunningBroker
+from tests.waiting import until
 
 EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
@@ -33,7 +34,7 @@ def test_a_caller_who_is_no_node_plugin_is_sent_away(
 
 
 def test_a_review_that_fails_is_no_denial(broker: RunningBroker) -> None:
-    broker.until(lambda: broker.server.port)
+    until(lambda: broker.server.port)
     broker.cluster.down = True
     with broker.node() as node:
         assert node.ended().name == "UNAVAILABLE"
@@ -52,13 +53,13 @@ def test_one_who_leaves_keeps_his_place_until_he_is_reviewed(
     broker.cluster.answer_reviews.clear()
     for number in range(20):
         with broker.node(f"forged-{number}"):
-            broker.until(lambda n=number: broker.server._waiting > n)  # type: ignore[misc]
+            until(lambda n=number: broker.server._waiting > n)  # type: ignore[misc]
     with broker.node() as node:
         assert node.ended().name == "UNAVAILABLE"
         assert node.details == "too many callers wait"
     assert len(broker.cluster.reviewed) <= 4
     broker.cluster.answer_reviews.set()
-    broker.until(lambda: broker.metric("reviews_total", result="denied") == 20)
+    until(lambda: broker.metric("reviews_total", result="denied") == 20)
     with broker.node() as node:
         node.get(1, WEB)
 
@@ -93,13 +94,13 @@ def test_the_newest_two_streams_of_a_node_stay(broker: RunningBroker) -> None:
             clients.append(client)
         oldest = clients[1]
         assert oldest.ended().name == "OK"
-        broker.until(lambda: broker.metric("streams") == 3)
+        until(lambda: broker.metric("streams") == 3)
         broker.cluster.write(companion(2))
         for client in clients[2:]:
             client.generation(1, 2)
             client.end()
             assert client.ended().name == "OK"
-    broker.until(lambda: broker.server._streams == {})
+    until(lambda: broker.server._streams == {})
     assert broker.metric("streams") == broker.metric("subscriptions") == 0
 
 
@@ -114,7 +115,7 @@ def test_a_node_that_does_not_read_gets_the_newest_state_only(broker: RunningBro
         for client in (quick, slow):
             client.subscribe(1, pod, "large")
         quick.state(1, "absent")
-        broker.until(lambda: broker.metric("subscriptions") == 2)
+        until(lambda: broker.metric("subscriptions") == 2)
         for generation in range(1, 101):
             broker.cluster.write(companion(generation, large, "x" * 30_000))
         quick.generation(1, 100)

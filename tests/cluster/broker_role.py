@@ -11,7 +11,7 @@ from tests.broker.fakes import pod_manifest
 from tests.broker.running import HOST, PKI
 from tests.cluster.controlplane import ControlPlane
 from tests.processes import command, page_of
-from tests.refresher.bench import until
+from tests.waiting import until
 
 ADDRESS = "127.0.0.1"
 
@@ -58,18 +58,11 @@ class BrokerRole:
         self.port = int(served[1])
         until(lambda: page_of(self.log, "readyz") == (200, "ok\n"))
 
-    def stop(self, *, kill: bool = False) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if kill:
-            process.kill()
-        else:
-            process.terminate()
-        process.wait(10)
-
     def close(self) -> None:
-        self.stop(kill=True)
+        """Kill it; harmless if it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
 
     def renew_certificate(self) -> None:
         """Write a certificate, and let nodes trust its new authority alone."""

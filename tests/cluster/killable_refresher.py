@@ -28,7 +28,8 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.killable_child import RefresherKillPlan
 from tests.cluster.user_namespace import UserNamespace
 from tests.node.killable_plugin import ForkServer
-from tests.refresher.bench import Bench, until
+from tests.refresher.bench import Bench
+from tests.waiting import until
 
 NAME = "hello"
 # Seconds the access token in hand lives, and what is left of it when a renewal begins.

@@ -6,8 +6,9 @@ from pathlib import Path
 import grpc
 
 from tests.cluster.noderole import NodeRole
-from tests.node.plugin import Node, eventually
+from tests.node.plugin import Node
 from tests.processes import command
+from tests.waiting import until
 
 
 class LimitedNode(Node):
@@ -32,7 +33,7 @@ class LimitedNode(Node):
                 stdout=log,
                 stderr=log,
             )
-        eventually(lambda: not self.is_running() or self.registration.exists(), "start", 60)
+        until(lambda: not self.is_running() or self.registration.exists(), "start", 60)
         assert self.is_running(), self.log()
         self._channel = grpc.insecure_channel(f"unix:{self.socket}")
 

@@ -16,7 +16,7 @@ from tests.cluster.installation import config_map
 from tests.cluster.user_namespace import UserNamespace
 from tests.kubectl.login.login_process import LoginProcess
 from tests.processes import running
-from tests.refresher.bench import until
+from tests.waiting import until
 from tools.programs import program
 
 # What the command prints.

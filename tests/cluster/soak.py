@@ -29,7 +29,7 @@ from tests.issuer.faults import Delay
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 from tests.processes import command
-from tests.refresher.bench import until
+from tests.waiting import until
 
 NS = "soak"
 TOKENS = 100

@@ -13,7 +13,7 @@ from csidriver.kubectl.doctor.finding import Finding, Level
 from csidriver.kubectl.doctor.user_checks import check_rights
 from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS, ControlPlane
-from tests.refresher.bench import until
+from tests.waiting import until
 from tools.programs import program
 
 pytestmark = pytest.mark.tools(*PROGRAMS)

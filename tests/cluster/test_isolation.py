@@ -32,6 +32,7 @@ from tests.cluster.thief import (
     pod_of,
 )
 from tests.leak_detection import LogCollector
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl", "helm")
 
@@ -59,7 +60,7 @@ def denial(broker: RunningBroker, logs: LogCollector, reason: str) -> Iterator[N
 
     before = logged(), counted()
     yield
-    broker.until(lambda: (logged(), counted()) == (before[0] + 1, before[1] + 1))
+    until(lambda: (logged(), counted()) == (before[0] + 1, before[1] + 1))
     assert not any(NEEDLE in line for line in logs.lines)
 
 
@@ -161,11 +162,11 @@ def test_an_ended_pod_gets_nothing_until_its_kubelet_calls_it_running_again(
     numbers = itertools.count(1)
     with broker.node(stolen) as node, denial(broker, logs, "pod_ended"):
         # A cache that lags for a moment affirms a pod that has just ended.
-        broker.until(lambda: node.answer(next(numbers), pod, HELLO.name) == "denied")
+        until(lambda: node.answer(next(numbers), pod, HELLO.name) == "denied")
         assert node.updates[-1].denied.reason == "pod_ended"
     assert patch_status(thief.plane, KUBELET, pod, {"status": {"phase": "Running"}}) == 200
     with broker.node(stolen) as node:
-        broker.until(lambda: node.answer(next(numbers), pod, HELLO.name) == "companion")
+        until(lambda: node.answer(next(numbers), pod, HELLO.name) == "companion")
 
 
 def test_the_subscription_of_a_pod_ends_after_it_was_deleted(
@@ -232,7 +233,7 @@ def test_the_token_of_a_plugin_that_was_deleted_is_refused(
             return node.ended().name == "UNAUTHENTICATED" and REFUSED in node.details
 
     # The API server looks for the pod in a cache, and keeps what it found for seconds.
-    broker.until(refused)
+    until(refused)
 
 
 NO_RELATIONSHIP = "no relationship found between node 'node-a' and this object"

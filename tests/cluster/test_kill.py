@@ -23,7 +23,8 @@ from tests.cluster.killable_child import RECONCILED
 from tests.cluster.killable_refresher import LIFETIME, NAME, NEXT, KillableRefresher, KillTestSetup
 from tests.issuer.policy import Policy
 from tests.node.killable_plugin import ForkServer
-from tests.refresher.bench import Bench, until
+from tests.refresher.bench import Bench
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
 # Nearly all of a case is waiting: for an intent to be void, for the last moment of a token.

@@ -11,7 +11,8 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.user_namespace import UserNamespace
 from tests.issuer.policy import Policy
-from tests.refresher.bench import Bench, until
+from tests.refresher.bench import Bench
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
 NS, NAME = "large", "hello"

@@ -22,7 +22,8 @@ from tests.issuer.faults import Delay
 from tests.issuer.policy import Policy
 from tests.kubectl_store import LAST_APPLIED
 from tests.leak_detection import CLIENT_SECRET, LogCollector, leaked, planted_secret
-from tests.refresher.bench import Bench, manifest, until
+from tests.refresher.bench import Bench, manifest
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
 NS = "needles"

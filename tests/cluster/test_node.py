@@ -13,7 +13,8 @@ import pytest
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.limited_node import LimitedNode
 from tests.cluster.noderole import NodeRole
-from tests.node.plugin import NAMESPACE, SOURCE, companion, eventually, token
+from tests.node.plugin import NAMESPACE, SOURCE, companion, token
+from tests.waiting import until
 
 pytestmark = [pytest.mark.tools("etcd", "kube-apiserver", "kubectl"), pytest.mark.mounts]
 
@@ -30,7 +31,7 @@ def node(control_plane: ControlPlane, tmp_path: Path) -> Iterator[LimitedNode]:
         node.pod = role.create_pod(NAMESPACE, SOURCE.name, "other")
         write(node, "at-1")
         node.start()
-        eventually(lambda: is_published(node), "a publish", BACK)
+        until(lambda: is_published(node), "a publish", BACK)
         assert node.content() == "at-1"
         yield node
 
@@ -59,8 +60,8 @@ def test_a_frozen_broker_is_noticed(node: LimitedNode) -> None:
         assert code is grpc.StatusCode.UNAVAILABLE
         return "no broker of" in text
 
-    eventually(is_told, "the reason", BACK)
-    broker.stop(kill=True)
+    until(is_told, "the reason", BACK)
+    broker.close()
     broker.start()
     write(node, "at-2")
-    eventually(lambda: node.content() == "at-2", "rotation", BACK)
+    until(lambda: node.content() == "at-2", "rotation", BACK)

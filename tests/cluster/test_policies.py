@@ -22,7 +22,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.controlplane import PROGRAMS
 from tests.cluster.installation import config_map
 from tests.cluster.webhook_cluster import CONFIGURATION, CONFIGURATIONS, WebhookCluster
-from tests.refresher.bench import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools(*PROGRAMS)
 NS = "policies"

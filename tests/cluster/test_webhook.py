@@ -15,7 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.webhook_cluster import Pod, WebhookCluster
 from tests.core.admission.pods import ENTRY, EOS, KEY, PODS, pod_with
 from tests.processes import page_of, running
-from tests.refresher.bench import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools("etcd", "kube-apiserver", "kubectl")
 

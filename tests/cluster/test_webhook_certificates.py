@@ -18,7 +18,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.tenants.measuring import meanwhile
 from tests.cluster.webhook_cluster import CONFIGURATIONS, WebhookCluster, as_created_by_controllers
 from tests.core.admission.pods import ENTRY, as_mirror, pod_with
-from tests.refresher.bench import until
+from tests.waiting import until
 from tests.webhook.replica import Replica
 from tests.webhook.service_proxy import ServiceProxy
 

@@ -14,7 +14,7 @@ from tests.cluster.controlplane import ControlPlane
 from tests.cluster.installation import RIGHTS, Manifest
 from tests.cluster.noderole import DRIVER, companion_secret, write_secret
 from tests.deploy.rendering import of_kind, rendered
-from tests.refresher.bench import until
+from tests.waiting import until
 
 ALICE, BOB = "alice-of-broker", "bob-of-broker"
 HELLO, OTHER = SourceRef(ALICE, "hello-token"), SourceRef(ALICE, "other")

@@ -18,7 +18,8 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.core.status import Status
 from csidriver.errors import StoreConflict
 from tests.cluster.cluster import Cluster
-from tests.refresher.bench import manifest, until
+from tests.refresher.bench import manifest
+from tests.waiting import until
 
 NAMESPACES = Namespaces(names.DRIVER_NAMESPACE, names.TOKENS_NAMESPACE)
 FINAL_STATUSES = frozenset({Status.READY, Status.LOST_ROTATION})

@@ -21,7 +21,7 @@ from csidriver.core.names import CERTIFICATE, DRIVER_NAMESPACE, WEBHOOK
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import manifests
 from tests.core.admission.pods import ENTRY, pod_with
-from tests.refresher.bench import until
+from tests.waiting import until
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CONFIGURATION = f"{CONFIGURATIONS}/{WEBHOOK}"

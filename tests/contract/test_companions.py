@@ -18,7 +18,7 @@ from tests.broker.fakes import HELLO, TOKENS, FakeCluster, companion, review
 from tests.broker.running import RunningBroker
 from tests.kubectl_store import KubectlStore
 from tests.node.companions.nodes import ClientNode, States
-from tests.node.plugin import eventually
+from tests.waiting import until
 
 MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}}
 
@@ -88,7 +88,7 @@ class TestCompanions:
             RunningBroker(cluster) as other,
             ClientNode(tmp_path, one, other) as node,
         ):
-            eventually(lambda: one.metric("streams") == other.metric("streams") == 1)
+            until(lambda: one.metric("streams") == other.metric("streams") == 1)
             yield Brokers(node, cluster)
 
     def test_a_companion_is_reported_and_after_it_each_change(self, harness: SourceHarness) -> None:

@@ -17,7 +17,7 @@ from csidriver.demo.issuer import StrictIssuer, serve
 from csidriver.demo.jwt import verify_jwt
 from tests.demo.client import TIMEOUT, grant, post, refresh
 from tests.demo.grants.signing import signing_key
-from tests.refresher.bench import until
+from tests.waiting import until
 
 CLIENTS = [RegisteredClient("app", Sensitive("s3cret"))]
 

@@ -4,7 +4,8 @@ import pytest
 
 from csidriver.core.names import DRIVER_NAME
 from csidriver.demo.kubelet import Kubelet, KubeletError
-from tests.node.plugin import NAMESPACE, TIMEOUT, Node
+from tests.node.plugin import NAMESPACE, Node
+from tests.waiting import TIMEOUT
 
 pytestmark = pytest.mark.mounts
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from csidriver.demo.processes import ProcessFailed, ReaderProcess, RoleProcess
-from tests.node.plugin import eventually
+from tests.waiting import until
 
 
 def ends(process: RoleProcess | ReaderProcess) -> ProcessFailed | None:
@@ -15,7 +15,7 @@ def ends(process: RoleProcess | ReaderProcess) -> ProcessFailed | None:
 def test_a_role_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
     role = RoleProcess("node", tmp_path / "log", [])
     try:
-        eventually(lambda: ends(role), "the end of the role", 60.0)
+        until(lambda: ends(role), "the end of the role", 60.0)
         assert "ended with status 2:" in str(ends(role))
         assert "required: --store" in str(ends(role))
         assert role.metrics() == {}
@@ -28,6 +28,6 @@ def test_a_reader_without_its_file_has_failed(tmp_path: Path) -> None:
     parameters = {"path": str(tmp_path / "none"), "key": "", "template": "$(ACCESS_TOKEN)"}
     reader = ReaderProcess("hello", parameters)
     try:
-        eventually(lambda: ends(reader), "the end of the reader", 60.0)
+        until(lambda: ends(reader), "the end of the reader", 60.0)
     finally:
         reader.stop()

@@ -4,7 +4,7 @@ import pytest
 
 from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
-from tests.refresher.bench import until
+from tests.waiting import until
 from tests.webhook.served import GOOD, KIND, PATIENCE, Held, is_closed, serving
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from csidriver.http_server.request_handler import HttpLimits
 from tests.http_server.pages import serving
-from tests.refresher.bench import TIMEOUT, until
 from tests.rude_clients import connect_to
+from tests.waiting import TIMEOUT, until
 
 # Of the two limits, only the one that counts is shorter than a test waits.
 LONG = 60.0
@@ -38,7 +38,7 @@ def test_who_reads_little_is_sent_away_in_time() -> None:
             connected.recv(1 << 20)
             return not server.count_connections()
 
-        until(is_gone, pause=0.1)
+        until(is_gone)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import contextlib
 from csidriver.http_server.request_handler import HttpLimits
 from tests.http_server.pages import serving
 from tests.processes import page_at
-from tests.refresher.bench import until
 from tests.rude_clients import connect_to
+from tests.waiting import until
 
 
 def test_who_does_not_read_makes_room_for_others() -> None:

@@ -15,7 +15,8 @@ import grpc
 
 from csidriver._proto import csi_pb2_grpc
 from tests.node.killable_child import KillPlan
-from tests.node.plugin import Node, _inode, eventually, names
+from tests.node.plugin import Node, _inode, names
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 # A channel that does not share failed connections of earlier channels to the same socket.
@@ -89,7 +90,7 @@ class KillablePlugin(Node):
 
     def wait_until_serving(self) -> bool:
         """Wait until the plugin serves or is dead; return True if it serves."""
-        eventually(
+        until(
             lambda: self._is_dead(0) or _inode(self.registration) not in (None, self._before),
             "start",
         )

@@ -32,22 +32,12 @@ from csidriver.demo.kubelet import Kubelet
 from csidriver.node.plugin import NodePlugin
 from csidriver.node.token_fs import folder_name
 from tests.kubectl_store import KubectlStore
+from tests.waiting import TIMEOUT, until
 
 NAMESPACE = "alice"
 TOKENS = "oauth2-csi-tokens"
 SOURCE = SourceRef(NAMESPACE, "hello-token")
 POD = PodRef(NAMESPACE, "pod-1", "uid-1")
-TIMEOUT = 10.0
-
-
-def eventually(
-    predicate: Callable[[], object], description: str = "it", seconds: float = TIMEOUT
-) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not predicate():
-        assert time.monotonic() < deadline, f"{description} did not happen within {seconds} s"
-        pause.wait(0.002)
 
 
 def names(folder: Path) -> list[str]:
@@ -123,9 +113,7 @@ class Node:
         before = _inode(self.registration)
         self._thread = threading.Thread(target=self._run, args=(plugin,), name="plugin")
         self._thread.start()
-        eventually(
-            lambda: self._failure or _inode(self.registration) not in (None, before), "start"
-        )
+        until(lambda: self._failure or _inode(self.registration) not in (None, before), "start")
         if self._failure:
             self.join()
         self._channel = grpc.insecure_channel(f"unix:{self.socket}")
@@ -233,7 +221,7 @@ class Node:
     def rotate(self, value: str, generation: int = 2) -> None:
         """Write a new token, and wait until the first volume has it."""
         self.write_token(value, generation)
-        eventually(lambda: self.content() == value, "the rotation")
+        until(lambda: self.content() == value, "the rotation")
 
     def mounts_at(self, path: Path | None = None) -> list[Mount]:
         wanted = str(self.target() if path is None else path)
@@ -289,7 +277,7 @@ def sub_path_mount(node: Node, volume: str = "v1") -> Path:
 def waiting_publish(node: Node, volume: str = "v1") -> Any:
     """A publish that waits for its token."""
     call = node.publish_async(node.request(volume))
-    eventually(follow_threads, "a watch")
+    until(follow_threads, "a watch")
     return call
 
 

@@ -13,7 +13,8 @@ from csidriver.core.volume.readiness import ObservedCompanion
 from csidriver.errors import InvalidSecret, StoreUnavailable
 from csidriver.node.companion_watcher import CompanionState, CompanionWatcher, Receive
 from csidriver.node.metrics import NodeMetrics
-from tests.node.plugin import POD, SOURCE, TIMEOUT, ShiftedClock, companion, token
+from tests.node.plugin import POD, SOURCE, ShiftedClock, companion, token
+from tests.waiting import TIMEOUT
 
 DAMAGED = InvalidSecret("Secret a/b", ["is damaged"])
 AWAY = StoreUnavailable("away")

@@ -13,7 +13,8 @@ from csidriver.demo.kubelet import PUBLISH_TIMEOUT
 from csidriver.node import tokenfile
 from csidriver.node.publish_wait import PublishWaitLimiter
 from csidriver.node.token_fs import DATA_FOLDER
-from tests.node.plugin import Node, ShiftedClock, eventually, names
+from tests.node.plugin import Node, ShiftedClock, names
+from tests.waiting import until
 
 mounts = pytest.mark.mounts
 
@@ -60,7 +61,7 @@ def test_a_mount_of_a_folder_that_is_gone_is_never_called_good(
         assert "delete the pod" in text
     assert published.metric("oauth2_csi_node_outdated_volumes") == (not restarted)
     published.unpublish()
-    eventually(published.nothing_left, "the end of all")
+    until(published.nothing_left, "the end of all")
     published.publish(published.request())
     assert published.content() == "at-1"
 

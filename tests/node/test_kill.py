@@ -19,7 +19,8 @@ import pytest
 from csidriver.adapters.mounts import Mounts
 from tests.node.killable_child import RESPONSE
 from tests.node.killable_plugin import ForkServer, KillablePlugin
-from tests.node.plugin import eventually, names, refused
+from tests.node.plugin import names, refused
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -91,7 +92,7 @@ def restart_follows(node: KillablePlugin) -> None:
     node.write_token("at-2", 2)
     node.start()
     if recorded:
-        eventually(lambda: node.content() == "at-2", "the rotation")
+        until(lambda: node.content() == "at-2", "the rotation")
 
 
 def converges(node: KillablePlugin, next_call: Act) -> None:

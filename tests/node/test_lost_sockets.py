@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from csidriver.errors import DriverError
-from tests.node.plugin import Node, _inode, eventually
+from tests.node.plugin import Node, _inode
 from tests.node.test_registration import DRIVER, register
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -36,15 +37,15 @@ def test_a_lost_socket_is_made_again_within_seconds_and_kubelet_registers_it(
     path, registered = SOCKETS[which](published), "oauth2_csi_node_registered"
     before = _inode(path)
     sabotage(path)
-    eventually(lambda: path.is_socket() and _inode(path) != before, "a new socket", 20)
-    eventually(lambda: published.plugin.alive() == [], "life")
+    until(lambda: path.is_socket() and _inode(path) != before, "a new socket", 20)
+    until(lambda: published.plugin.alive() == [], "life")
     assert published.metric(registered) == (which == "csi")
     assert register(published) == DRIVER
     assert published.plugin.ready() == []
     assert published.metric(registered) == 1
     published.publish(published.request("v2"))
     published.write_token("at-2", 2)
-    eventually(lambda: published.content() == published.content("v2") == "at-2", "the rotation")
+    until(lambda: published.content() == published.content("v2") == "at-2", "the rotation")
 
 
 @every_socket

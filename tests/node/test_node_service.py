@@ -15,16 +15,8 @@ from csidriver.core import names as core_names
 from csidriver.core.names import SourceRef
 from csidriver.core.status import Status
 from csidriver.core.volume.attributes import KEYS
-from tests.node.plugin import (
-    NAMESPACE,
-    Node,
-    companion,
-    eventually,
-    follow_threads,
-    names,
-    refused,
-    token,
-)
+from tests.node.plugin import NAMESPACE, Node, companion, follow_threads, names, refused, token
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -239,7 +231,7 @@ def test_any_request_is_answered_as_what_it_is(shared_node: Node, changes: list[
     else:
         assert error.code() not in BUGS
         assert_tame(error.code(), error.details(), error.code())
-    eventually(lambda: not follow_threads(), "the end of all watches")
+    until(lambda: not follow_threads(), "the end of all watches")
     assert traces(shared_node) == before
 
 

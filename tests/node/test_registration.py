@@ -10,7 +10,8 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.demo.kubelet import Kubelet
 from csidriver.node.registration import RegistrationService
 from tests.node.killable_plugin import CHANNEL
-from tests.node.plugin import NAMESPACE, Node, _inode, eventually
+from tests.node.plugin import NAMESPACE, Node, _inode
+from tests.waiting import until
 
 DRIVER = "oauth2.csi.cern.ch"
 
@@ -43,7 +44,7 @@ def test_a_plugin_that_kubelet_refuses_goes_on_and_asks_again(
     assert problem == "kubelet refuses to register the plugin: 'error updating Node object'"
     assert problem in caplog.messages
     assert published.metric("oauth2_csi_node_registered") == 0
-    eventually(lambda: _inode(published.registration) not in (None, before), "a socket")
+    until(lambda: _inode(published.registration) not in (None, before), "a socket")
     assert published.plugin.alive() == []
     assert published.plugin.ready() == [problem]
     published.rotate("at-2")

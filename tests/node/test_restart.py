@@ -7,15 +7,8 @@ import pytest
 
 from csidriver.core.status import Status
 from csidriver.demo.kubelet import Kubelet
-from tests.node.plugin import (
-    NAMESPACE,
-    Node,
-    companion,
-    eventually,
-    follow_threads,
-    names,
-    sub_path_mount,
-)
+from tests.node.plugin import NAMESPACE, Node, companion, follow_threads, names, sub_path_mount
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -31,7 +24,7 @@ def converged(node: Node) -> None:
     node.start()
     node.rotate("at-after-restart", 100)
     node.unpublish()
-    eventually(node.nothing_left, "the end of all")
+    until(node.nothing_left, "the end of all")
     assert names(node.token_folder) == []
 
 
@@ -47,10 +40,10 @@ def test_a_new_process_goes_on_without_a_call_of_kubelet(published: Node) -> Non
     inode, mounts = published.file().stat().st_ino, published.mounts_at()
     published.stop()
     assert published.content() == "at-1"
-    eventually(lambda: not follow_threads(), "the end of the watch")
+    until(lambda: not follow_threads(), "the end of the watch")
     published.write_token("at-2", 2)
     published.start()
-    eventually(lambda: {published.content(volume) for volume in volumes} == {"at-2"}, "rotation")
+    until(lambda: {published.content(volume) for volume in volumes} == {"at-2"}, "rotation")
     assert published.file().stat().st_ino == inode
     assert published.mounts_at() == mounts
 
@@ -96,7 +89,7 @@ def test_a_damaged_record_is_set_aside_and_the_next_publish_converges(
     published.start()
     assert published.metric("oauth2_csi_node_volumes") == 1
     published.write_token("at-2", 2)
-    eventually(lambda: published.content("v2") == "at-2", "rotation of the other volume")
+    until(lambda: published.content("v2") == "at-2", "rotation of the other volume")
     published.publish(published.request())
     assert json.loads(record.read_text(encoding="utf-8")) == json.loads(good)
     published.rotate("at-3", 3)
@@ -109,7 +102,7 @@ def test_a_volume_with_a_damaged_record_can_be_unpublished(published: Node) -> N
     with published.file().open("rb") as reader:
         published.unpublish()
         assert reader.read() == b""
-    eventually(published.nothing_left, "the end of all")
+    until(published.nothing_left, "the end of all")
     assert names(published.token_folder) == []
 
 
@@ -122,7 +115,7 @@ def test_a_volume_without_a_record_is_adopted_while_a_pod_keeps_its_file_open(
     with published.file().open("rb") as reader:
         published.publish(published.request())
         assert reader.read() == b"at-1"
-    eventually(lambda: published.content() == "at-2", "the rotation")
+    until(lambda: published.content() == "at-2", "the rotation")
     converged(published)
 
 
@@ -152,7 +145,7 @@ def test_folders_that_belong_to_nothing_are_swept_at_start(published: Node) -> N
     (orphan / "data").mkdir(parents=True)
     (orphan / "data" / "token").write_text("a token of a publish that was cut off")
     published.start()
-    eventually(lambda: not orphan.exists(), "the sweep")
+    until(lambda: not orphan.exists(), "the sweep")
     assert published.content("kept") == published.content() == "at-1"
     for volume in ("v1", "kept"):
         published.unpublish(volume)

@@ -12,7 +12,8 @@ from csidriver.node.metrics import NodeMetrics
 from csidriver.node.rotation import Rotation
 from csidriver.node.tokenfile import RewriteResult
 from csidriver.node.volume_manager import VolumeManager
-from tests.node.plugin import Node, eventually
+from tests.node.plugin import Node
+from tests.waiting import until
 
 REWRITES = "oauth2_csi_node_rewrites_total"
 
@@ -98,7 +99,7 @@ def test_a_busy_file_is_written_without_a_lease_when_patience_ends(running: Runn
     busy = running.files["busy"] = File(RewriteResult.BUSY, remaining=1.0)
     running.files["free"] = File(RewriteResult.LEASED)
     running.rotation.request(["busy", "free"])
-    eventually(lambda: running.count("unleased") == 1, "the rewrite")
+    until(lambda: running.count("unleased") == 1, "the rewrite")
     assert running.count("leased") == 1
     assert running.tried[:3] == ["busy", "free", "busy"], "the other file waits for nobody"
     assert busy.leased == [True] * (len(busy.leased) - 1) + [False]
@@ -110,7 +111,7 @@ def test_a_request_does_not_renew_the_patience_with_a_busy_file(running: Running
     running.files["v1"] = File(RewriteResult.BUSY, remaining=1.0)
     running.time.meanwhile = lambda: running.rotation.request(["v1"])
     running.rotation.request(["v1"])
-    eventually(lambda: running.count("unleased") == 1, "the rewrite")
+    until(lambda: running.count("unleased") == 1, "the rewrite")
 
 
 @pytest.mark.parametrize("error", [TokenFileFailed("no"), RuntimeError("a bug")])
@@ -120,8 +121,8 @@ def test_a_failed_rewrite_is_tried_again_and_harms_no_other(
     running.files["bad"] = File(error, RewriteResult.LEASED)
     running.files["good"] = File(RewriteResult.UNCHANGED)
     running.rotation.request(["gone", "bad", "good"])
-    eventually(lambda: running.count("unchanged") == 1, "a look at the other file")
-    eventually(lambda: running.count("leased") == 1, "the rewrite")
+    until(lambda: running.count("unchanged") == 1, "a look at the other file")
+    until(lambda: running.count("leased") == 1, "the rewrite")
     assert running.failures() == 1
 
 

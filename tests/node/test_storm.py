@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from tests.node.killable_plugin import ForkServer, KillablePlugin
-from tests.node.plugin import eventually
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -127,7 +127,7 @@ def test_a_storm_of_kills_leaves_nothing_but_what_is_wanted(fork_server: ForkSer
         for volume in storm.locks:
             (storm.publish if volume in wanted else storm.unpublish)(volume, tries=1)
         newest = storm.bring()
-        eventually(lambda: {node.content(v) for v in wanted} == {newest}, "the rotation")
+        until(lambda: {node.content(v) for v in wanted} == {newest}, "the rotation")
         node.assert_only_published(*wanted)
         for volume in wanted:
             node.unpublish(volume)

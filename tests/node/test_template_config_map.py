@@ -1,7 +1,8 @@
 import grpc
 import pytest
 
-from tests.node.plugin import NAMESPACE, Node, eventually, give_template, outcome
+from tests.node.plugin import NAMESPACE, Node, give_template, outcome
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -15,12 +16,12 @@ def test_a_template_of_a_config_map_is_kept_for_the_life_of_the_pod(node: Node) 
     give_template(node, "second $(ACCESS_TOKEN)")
     node.publish(request)
     node.write_token("at-2", 2)
-    eventually(lambda: node.content() == "first at-2\n", "rotation")
+    until(lambda: node.content() == "first at-2\n", "rotation")
     node.store.remove("ConfigMap", NAMESPACE, "shape")
     node.stop()
     node.start()
     node.write_token("at-3", 3)
-    eventually(lambda: node.content() == "first at-3\n", "rotation")
+    until(lambda: node.content() == "first at-3\n", "rotation")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from csidriver.errors import InvalidSettings
-from tests.node.plugin import Node, eventually, sub_path_mount
+from tests.node.plugin import Node, sub_path_mount
+from tests.waiting import until
 
 
 def test_the_view_is_the_only_mount_that_ends_with_the_process(published: Node) -> None:
@@ -64,4 +65,4 @@ def test_unpublish_takes_away_every_mount_of_ours(node: Node) -> None:
     node.mounts.bind(node.target(), node.target())
     assert len(node.mounts_at()) == 2
     node.unpublish()
-    eventually(node.nothing_left, "the end of all")
+    until(node.nothing_left, "the end of all")

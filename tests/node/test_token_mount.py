@@ -13,7 +13,8 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.core.status import Status
 from csidriver.errors import MountFailed
 from tests.node.inotify import CREATE, MODIFY, MOVED_TO, Inotify
-from tests.node.plugin import Node, companion, eventually, make_read_only, names, sub_path_mount
+from tests.node.plugin import Node, companion, make_read_only, names, sub_path_mount
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -93,18 +94,18 @@ def test_a_loss_is_mended_within_seconds_and_no_container_notices(
     inodes = [file.stat().st_ino for file in files]
     sabotage(published)
     assert not is_whole(published)
-    eventually(lambda: "mended: " in caplog.text, "the repair", 8)
+    until(lambda: "mended: " in caplog.text, "the repair", 8)
     assert is_whole(published)
     published.publish(published.request())
     published.publish(published.request("v2"))
     files += [published.file(), published.file("v2")]
     published.write_token("at-2", 2)
-    eventually(lambda: reads(files) == {"at-2"}, "the rotation")
+    until(lambda: reads(files) == {"at-2"}, "the rotation")
     assert [file.stat().st_ino for file in files[:2]] == inodes
     published.stop()
     published.write_token("at-3", 3)
     published.start()
-    eventually(lambda: reads(files) == {"at-3"}, "the rotation after a restart")
+    until(lambda: reads(files) == {"at-3"}, "the rotation after a restart")
     published.unpublish()
     published.unpublish("v2")
     assert names(published.token_folder) == []
@@ -132,7 +133,7 @@ def test_a_call_does_not_wait_for_the_repair(
     node.unpublish()
     # The containers' mounts stay, empty.
     assert files[1].read_text(encoding="utf-8") == ""
-    eventually(node.nothing_left, "the end of all")
+    until(node.nothing_left, "the end of all")
 
 
 class Unwilling(Mounts):
@@ -182,20 +183,20 @@ def test_what_cannot_be_mended_is_reported_and_nothing_is_written_in_its_place(
     place = node.settings.view if sabotage is cover_view else node.token_folder
     place.mkdir(exist_ok=True)
     with Inotify(place, CREATE | MOVED_TO | MODIFY) as events:
-        eventually(lambda: "cannot mend" in caplog.text, "a try")
+        until(lambda: "cannot mend" in caplog.text, "a try")
         with contextlib.suppress(grpc.RpcError):
             node.publish(node.request("v2"))
         node.write_token("at-2", 2)
         # Files that exist still get their tokens, where the kernel lets them.
         expected = {"at-1"} if sabotage is remount_read_only else {"at-2"}
-        eventually(lambda: reads(files) == expected, "the rotation")
+        until(lambda: reads(files) == expected, "the rotation")
         assert not any(mask & (CREATE | MOVED_TO | MODIFY) for mask in events.read())
     assert plugin.alive() == problems
     unwilling.refuses = False
-    eventually(lambda: plugin.alive() == plugin.ready() == [], "the repair")
+    until(lambda: plugin.alive() == plugin.ready() == [], "the repair")
     node.publish(node.request("v2"))
     node.write_token("at-3", 3)
-    eventually(lambda: reads([*files, node.file("v2")]) == {"at-3"}, "the rotation", 20)
+    until(lambda: reads([*files, node.file("v2")]) == {"at-3"}, "the rotation", 20)
 
 
 class UnmountedAtOnce(Mounts):
@@ -220,7 +221,7 @@ def test_a_start_takes_away_what_covers_the_token_file_system(
     published.write_token("at-2", 2)
     published.start()
     assert is_whole(published)
-    eventually(lambda: reads([*files, published.file()]) == {"at-2"}, "the rotation")
+    until(lambda: reads([*files, published.file()]) == {"at-2"}, "the rotation")
     published.publish(published.request())
 
 
@@ -241,9 +242,9 @@ def test_a_volume_whose_file_system_was_lost_without_a_plugin_says_so_until_its_
     assert node.refused(node.request("v2"))[0] is Code.FAILED_PRECONDITION
     for generation in (3, 4):
         node.write_token(f"at-{generation}", generation)
-        eventually(lambda: "delete the pod" in node.refused(node.request())[1], "the new companion")
+        until(lambda: "delete the pod" in node.refused(node.request())[1], "the new companion")
         assert node.refused(node.request())[0] is Code.UNAVAILABLE
-        eventually(lambda g=generation: node.content() == f"at-{g}", "the rotation")  # type: ignore[misc]
+        until(lambda g=generation: node.content() == f"at-{g}", "the rotation")  # type: ignore[misc]
         assert node.metric(outdated) == 1
         assert reads(files) == {"at-1"}
         node.publish(node.request("v2"))

@@ -11,9 +11,10 @@ from csidriver.adapters.mounts import Mounts
 from csidriver.node.companion_watcher import CompanionWatcher
 from csidriver.node.metrics import NodeMetrics
 from csidriver.node.volume import Volume
-from tests.node.plugin import SOURCE, Node, companion, eventually, token
+from tests.node.plugin import SOURCE, Node, companion, token
 from tests.node.test_companion_watcher import FakeCompanions
 from tests.node.test_volume_record import RECORD
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -62,7 +63,7 @@ class Interrupting(Mounts):
     def bind(self, source: Path, target: Path) -> None:
         if target == self._node.target("v2"):
             self._node.write_token("at-2", 2)
-            eventually(lambda: self._node.content("v1") == "at-2", "rotation of the other volume")
+            until(lambda: self._node.content("v1") == "at-2", "rotation of the other volume")
         super().bind(source, target)
 
 

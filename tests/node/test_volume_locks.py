@@ -1,7 +1,8 @@
 import grpc
 import pytest
 
-from tests.node.plugin import Node, eventually, outcome, refused, waiting_publish
+from tests.node.plugin import Node, outcome, refused, waiting_publish
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -22,4 +23,4 @@ def test_calls_for_one_volume_do_not_overlap_and_unpublish_ends_the_wait(node: N
     assert refused(lambda: node.unpublish("v1"))[0] is grpc.StatusCode.ABORTED
     assert outcome(first)[0] is grpc.StatusCode.UNAVAILABLE
     node.unpublish()
-    eventually(node.nothing_left, "the end of all")
+    until(node.nothing_left, "the end of all")

@@ -17,7 +17,6 @@ from tests.node.plugin import (
     TOKENS,
     Node,
     companion,
-    eventually,
     follow_threads,
     give_template,
     names,
@@ -27,6 +26,7 @@ from tests.node.plugin import (
     token,
     waiting_publish,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -44,7 +44,7 @@ def test_owner_group_and_mode_are_those_asked_for_and_no_hindrance(node: Node) -
     node.write_token("at-1")
     node.publish(node.request(attributes={"owner": "1001"}, group="2000"))
     node.write_token("at-2", 2)
-    eventually(lambda: node.metric(REWRITES, outcome="leased") == 1, "the rotation")
+    until(lambda: node.metric(REWRITES, outcome="leased") == 1, "the rotation")
     found = node.file().stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1001, 2000, 0o440)
 
@@ -164,7 +164,7 @@ def test_a_republish_needs_no_store(node: Node) -> None:
     file.write_bytes(b"<at-1> and more")
     for _ in range(2):
         node.publish(request)
-    eventually(lambda: node.content() == "<at-1>", "the rewrite")
+    until(lambda: node.content() == "<at-1>", "the rewrite")
     assert len(node.mounts_at()) == 1
 
 
@@ -172,10 +172,10 @@ def test_a_new_token_reaches_volume_and_sub_path_in_the_same_file(published: Nod
     bind, inode = sub_path_mount(published), published.file().stat().st_ino
     for generation, value in enumerate(["at-2-" + "x" * 6000, "at-3"], 2):
         published.write_token(value, generation)
-        eventually(lambda value=value: published.content() == value, "rotation")  # type: ignore[misc]
+        until(lambda value=value: published.content() == value, "rotation")  # type: ignore[misc]
         assert bind.read_text(encoding="utf-8") == value
         assert {published.file().stat().st_ino, bind.stat().st_ino} == {inode}
-    eventually(lambda: published.metric(REWRITES, outcome="leased") == 2, "counting")
+    until(lambda: published.metric(REWRITES, outcome="leased") == 2, "counting")
 
 
 def test_unpublish_leaves_nothing_and_both_calls_may_be_repeated(published: Node) -> None:
@@ -184,7 +184,7 @@ def test_unpublish_leaves_nothing_and_both_calls_may_be_repeated(published: Node
         assert published.content() == "at-1"
         for _ in range(2):
             published.unpublish()
-        eventually(published.nothing_left, "the end of all")
+        until(published.nothing_left, "the end of all")
     assert names(published.token_folder) == []
     assert names(published.target().parent) == []
     assert published.metric("oauth2_csi_node_volumes") == 0
@@ -206,7 +206,7 @@ def test_unpublish_is_fine_with_what_is_gone_already(published: Node, gone: str)
     if gone == "folder of the pod":
         published.target().parent.rmdir()
     published.unpublish()
-    eventually(published.nothing_left, "the end of all")
+    until(published.nothing_left, "the end of all")
 
 
 def test_unpublish_empties_what_stays_although_it_cannot_finish(published: Node) -> None:
@@ -223,7 +223,7 @@ def test_unpublish_empties_what_stays_although_it_cannot_finish(published: Node)
         os.close(fd)
     precious.unlink()
     published.unpublish()
-    eventually(published.nothing_left, "the end of all")
+    until(published.nothing_left, "the end of all")
 
 
 def test_a_first_publish_waits_for_what_is_missing(node: Node) -> None:
@@ -243,7 +243,7 @@ def test_a_publish_without_a_companion_says_what_to_look_at_and_leaves_nothing(
     assert first is Code.UNAVAILABLE
     for named in (str(SOURCE), annotations.IS_TOKEN, "refresher"):
         assert named in text
-    eventually(stopped_node.nothing_left, "the end of all")
+    until(stopped_node.nothing_left, "the end of all")
     assert names(stopped_node.token_folder) == []
 
 
@@ -269,13 +269,13 @@ def test_a_republish_fails_softly_once_the_token_has_expired(published: Node) ->
     assert (code, str(SOURCE) in text) == (Code.UNAVAILABLE, True)
     assert (published.content(), len(published.mounts_at())) == ("at-1", 1)
     published.write_token("at-2", 2, left=9000, lifetime=9000)
-    eventually(lambda: published.content() == "at-2", "rotation")
+    until(lambda: published.content() == "at-2", "rotation")
     published.publish(published.request())
 
 
 def test_a_companion_that_comes_to_harm_leaves_the_old_token_in_place(published: Node) -> None:
     def look() -> None:
-        eventually(lambda: unchanged(published) > looks, "a look at the file")
+        until(lambda: unchanged(published) > looks, "a look at the file")
         published.publish(published.request())
         assert published.content() == "at-1"
 
@@ -307,7 +307,7 @@ def test_a_target_that_cannot_be_made_leaves_nothing(node: Node) -> None:
     assert node.refused(request)[0] is Code.INTERNAL
     assert not node.folder().exists()
     assert node.target().read_bytes() == b"in the way"
-    eventually(lambda: not follow_threads(), "the end of the watch")
+    until(lambda: not follow_threads(), "the end of the watch")
 
 
 def test_waiting_publishes_do_not_hold_up_others(
@@ -320,7 +320,7 @@ def test_waiting_publishes_do_not_hold_up_others(
         stopped_node.publish_async(stopped_node.request(f"w{n}", {"secretName": f"none-{n}"}))
         for n in range(14)
     ]
-    eventually(lambda: sum(call.done() for call in calls) == 6, "that half of the threads wait")
+    until(lambda: sum(call.done() for call in calls) == 6, "that half of the threads wait")
     assert {outcome(call)[0] for call in calls if call.done()} == {Code.UNAVAILABLE}
     stopped_node.write_token("at-1")
     assert outcome(stopped_node.publish_async(stopped_node.request()))[0] is Code.OK
@@ -339,7 +339,7 @@ def test_one_more_volume_than_there_may_be_is_refused_and_leaves_nothing(publish
         code, text = published.refused(published.request("v3"))
         assert (code, "--volumes-per-pod" in text) == (Code.RESOURCE_EXHAUSTED, True)
         assert not published.folder("v3").exists()
-        eventually(lambda left=left: len(follow_threads()) == left, "the end")  # type: ignore[misc]
+        until(lambda left=left: len(follow_threads()) == left, "the end")  # type: ignore[misc]
         published.unpublish(volume)
     published.publish(published.request("v3"))
     assert published.content("v3") == "at-1"

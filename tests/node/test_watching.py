@@ -11,7 +11,8 @@ from csidriver.node import tokenfile
 from csidriver.node.token_fs import DATA_FOLDER
 from csidriver.node.tokenfile import RewriteResult
 from tests.node.inotify import ATTRIB, CHANGES, CLOSE_WRITE, ENDS, MODIFY, Inotify
-from tests.node.plugin import Node, eventually, sub_path_mount
+from tests.node.plugin import Node, sub_path_mount
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -41,7 +42,7 @@ class Watcher:
 
     def take_change(self) -> None:
         """Wait until a writer has closed the file: changes and then one close, nothing else."""
-        eventually(lambda: all(CLOSE_WRITE in masks for masks in self.events()), "the change")
+        until(lambda: all(CLOSE_WRITE in masks for masks in self.events()), "the change")
         for masks in self._read:
             assert set(masks[:-1]) == {MODIFY}
             assert masks[-1] == CLOSE_WRITE
@@ -89,10 +90,10 @@ def test_every_rotation_is_a_change_and_one_close_of_the_same_inode(
     before, attempts = watcher.times(), unchanged(published)
     published.publish(published.request())
     published.write_token(published.content(), 99)
-    eventually(lambda: unchanged(published) > attempts + 1, "attempts without new bytes")
+    until(lambda: unchanged(published) > attempts + 1, "attempts without new bytes")
     published.stop()
     published.start()
-    eventually(lambda: unchanged(published) > 0, "an attempt after a restart")
+    until(lambda: unchanged(published) > 0, "an attempt after a restart")
     assert watcher.events() == [[], [], []]
     assert watcher.times() == before
 

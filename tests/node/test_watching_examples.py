@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.node.plugin import Node, eventually, sub_path_mount
+from tests.node.plugin import Node, sub_path_mount
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -61,7 +62,7 @@ def test_polling_reloads_once_for_each_token(published: Node, language: str) -> 
             wanted = [f"at-{number}" for number in range(1, generation + 1)]
             published.write_token(wanted[-1], generation)
             read = partial(lambda w: sorted(f.read_text() for f in reloads.iterdir()) == w, wanted)
-            eventually(read, "a reload")
+            until(read, "a reload")
 
 
 def test_envoy_finds_a_resource_where_it_watches(node: Node) -> None:

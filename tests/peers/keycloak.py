@@ -15,8 +15,8 @@ from csidriver.core.oauth.issuers import Issuer
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from tests.peers.login_pages import USER
-from tests.refresher.bench import until
 from tests.reserved_port import reserve_port
+from tests.waiting import until
 from tools.programs import find
 
 CLIENT = Client("app", Sensitive("secret of app"))

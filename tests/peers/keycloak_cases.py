@@ -17,7 +17,7 @@ from csidriver.core.sensitive import Sensitive
 from tests.adapters.oauth.peer import refresh
 from tests.peers.keycloak import CLIENT, Keycloak
 from tests.peers.rig import Rig
-from tests.refresher.bench import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools("keycloak")
 

@@ -31,7 +31,8 @@ from tests.peers.keycloak_grants import (
     trust_cluster,
 )
 from tests.peers.rig import Rig, claims_in, own_token
-from tests.refresher.bench import NAMESPACE, until
+from tests.refresher.bench import NAMESPACE
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools("keycloak")
 

@@ -15,7 +15,7 @@ from csidriver.core.sensitive import Sensitive
 from tests.demo.grants.signing import signing_key
 from tests.peers.oidcprovider import SHORT, OidcProvider, Registered
 from tests.peers.rig import Rig, own_token
-from tests.refresher.bench import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.tools("oidc-provider")
 
@@ -116,34 +116,23 @@ def test_clients_authenticate(
     assert [row["client"] for row in peer.log().presented] == [client.client_id]
 
 
-def test_a_lost_request_is_repeated_once_the_server_calls_the_token_active(
-    build: Build, peer: OidcProvider
+@pytest.mark.parametrize(
+    ("lost", "active", "status"), [("request", True, "Ready"), ("answer", False, "LostRotation")]
+)
+def test_the_server_says_whether_a_lost_exchange_spent_the_token(
+    build: Build, peer: OidcProvider, lost: str, *, active: bool, status: str
 ) -> None:
     rig = build(defaultLifetime=SHORT)  # which spaces attempts until the first answer
     seed = peer.seed(LASTING)
-    peer.lose_next("request")
+    peer.lose_next(lost)
     rig.apply("hello", seed)
-    until(lambda: rig.refreshed("hello"))
+    until(lambda: rig.status("hello") == status)
     told = peer.log()
-    assert [row["active"] for row in told.asked] == [True]
-    assert (told.hashes, told.errors) == ([seed.hash()], [""])
-
-
-def test_a_lost_answer_is_told_and_the_spent_token_not_presented_again(
-    build: Build, peer: OidcProvider
-) -> None:
-    rig = build(defaultLifetime=SHORT)  # which spaces attempts until the first answer
-    seed = peer.seed(LASTING)
-    peer.lose_next("answer")
-    rig.apply("hello", seed)
-    until(lambda: rig.status("hello") == "LostRotation")
-    told = peer.log()
-    assert [row["active"] for row in told.asked] == [False]
+    assert [row["active"] for row in told.asked] == [active]
     assert (told.hashes, told.errors) == ([seed.hash()], [""])
     fresh = peer.seed(LASTING)
     rig.apply("hello", fresh)
-    until(lambda: rig.refreshed("hello"))
-    assert peer.log().hashes == [seed.hash(), fresh.hash()]
+    until(lambda: peer.log().hashes == [seed.hash(), fresh.hash()])
 
 
 @pytest.mark.parametrize("audience", [ISSUER_AUDIENCE, ENDPOINT_AUDIENCE])

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,25 +35,10 @@ from csidriver.refresher.spool import Spool
 from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 from tests.kubectl_store import KubectlStore
+from tests.waiting import TIMEOUT
 
-TIMEOUT = 20.0  # seconds; only a defect waits for it
 NAMESPACE = "physics"
 LONG = Policy(lifetime=3600.0)
-
-
-def until(
-    condition: Callable[[], Any],
-    description: str = "",
-    timeout: float = TIMEOUT,
-    pause: float = 0.01,
-) -> Any:
-    """Wait until `condition` returns something true, and return that; check every `pause`."""
-    deadline = time.monotonic() + timeout
-    never = threading.Event()
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"never came true: {description or condition}"
-        never.wait(pause)
-    return result
 
 
 def manifest(

@@ -13,7 +13,8 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.refresh.schedule import RequestTimeouts
 from csidriver.errors import StoreUnavailable
 from tests.issuer.faults import Hold
-from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, Build, commits, manifest, until
+from tests.refresher.bench import NAMESPACE, Bench, Build, commits, manifest
+from tests.waiting import TIMEOUT, until
 
 # Seconds: less than the 15 that a request without an answer lasts.
 UNANSWERED = 12.0

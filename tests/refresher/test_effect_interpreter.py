@@ -32,8 +32,8 @@ from csidriver.refresher.effect_interpreter import Interpreter
 from csidriver.refresher.metrics import RefresherMetrics
 from csidriver.refresher.ports import Ports
 from csidriver.refresher.spool import Spool
-from tests.refresher.bench import TIMEOUT
 from tests.refresher.token_states import grant
+from tests.waiting import TIMEOUT
 
 REF = SourceRef("ns", "hello")
 CLIENT = Client("my-app", Sensitive("s3cret"))

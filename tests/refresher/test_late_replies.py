@@ -8,7 +8,7 @@ from csidriver.core.oauth.token_document import TokenDocument
 from csidriver.core.oauth.token_response import Failure, Success, TokenResponse
 from csidriver.core.refresh.effects import SpoolEntry
 from csidriver.refresher.late_replies import MAX_OPEN, LateReplies
-from tests.refresher.bench import TIMEOUT
+from tests.waiting import TIMEOUT
 
 BRIEF = 0.05  # seconds until a worker is told that there is no answer
 TOKENS = Success(TokenDocument({}))

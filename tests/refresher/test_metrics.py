@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.issuer.faults import StatusReply
-from tests.refresher.bench import Build, until
+from tests.refresher.bench import Build
+from tests.waiting import until
 
 
 def test_the_gauges_show_what_is_the_case_and_are_documented(build: Build) -> None:

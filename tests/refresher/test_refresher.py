@@ -19,7 +19,8 @@ from csidriver.refresher.leader_election import LeaderElector
 from csidriver.refresher.refresher import Refresher
 from csidriver.refresher.spool import SpoolLock
 from tests.issuer.faults import Hold
-from tests.refresher.bench import NAMESPACE, TIMEOUT, Bench, commits, until
+from tests.refresher.bench import NAMESPACE, Bench, commits
+from tests.waiting import TIMEOUT, until
 
 TERM = LeaseTimings(2.0, 0.5)
 # Seconds: the time of a token request, and less than a silent server is given.

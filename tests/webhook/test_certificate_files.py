@@ -13,7 +13,7 @@ from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.certificate_files import FileCertificates
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.x509 import CertificateFactory
-from tests.refresher.bench import until
+from tests.waiting import until
 from tests.webhook.rig import FakeClock
 
 PKI = CertificateFactory()

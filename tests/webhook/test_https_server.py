@@ -9,7 +9,7 @@ import pytest
 from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
 from csidriver.webhook.review_handler import ReviewResponse
-from tests.refresher.bench import until
+from tests.waiting import until
 from tests.webhook.served import (
     GOOD,
     HEAD,

@@ -1,7 +1,7 @@
 import threading
 
 from csidriver.webhook.review_queue import ReviewQueue
-from tests.refresher.bench import until
+from tests.waiting import until
 
 PATIENCE = 20.0
 

@@ -10,7 +10,7 @@ from csidriver.http_server.connections import ConnectionState
 from csidriver.webhook.https_server import AdmissionLimits
 from csidriver.webhook.metrics import Result
 from csidriver.webhook.review_handler import ReviewResponse, handle_review
-from tests.refresher.bench import until
+from tests.waiting import until
 from tests.webhook.served import GOOD, HEAD, KIND, PATIENCE, Served, serving, told_on
 
 

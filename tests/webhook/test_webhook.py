@@ -8,7 +8,7 @@ from csidriver.webhook.https_server import AdmissionServer
 from csidriver.webhook.metrics import WebhookMetrics
 from csidriver.webhook.review_handler import handle_review
 from csidriver.webhook.webhook import Webhook
-from tests.refresher.bench import until
+from tests.waiting import until
 from tests.webhook.served import PATIENCE
 
 DRAIN = 0.5  # seconds

@@ -23,7 +23,7 @@ from csidriver.core.oauth.token_response import Failure, TokenResponse
 from csidriver.core.refresh.source import Client
 from csidriver.core.sensitive import Sensitive
 from csidriver.webhook.x509 import CertificateFactory
-from tests.refresher.bench import until
+from tests.waiting import until
 
 APP = Client("app", Sensitive("s3cret"))
 PUBLIC = Client("public", Sensitive(""))

@@ -29,7 +29,7 @@ from tests.cluster.tenants.hostile_namespace import EMOJI
 from tests.cluster.tenants.measuring import Report, meanwhile
 from tests.memory_cgroup import memory_cgroup
 from tests.node.plugin import companion, token
-from tests.refresher.bench import until
+from tests.waiting import until
 
 HOSTILE, VICTIM = "mallory", "victim"
 LIFETIME, LEAD = 300.0, 120.0  # of the victim's tokens; they are refreshed so long before the end

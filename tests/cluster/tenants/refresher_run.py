@@ -23,7 +23,7 @@ from tests.issuer.issuer import ScriptedIssuer
 from tests.issuer.policy import Policy
 from tests.memory_cgroup import memory_cgroup
 from tests.processes import metrics_of, running
-from tests.refresher.bench import until
+from tests.waiting import until
 
 HOSTILE, VICTIM = "mallory", "victim"
 PATIENCE = 1200.0

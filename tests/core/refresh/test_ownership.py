@@ -129,6 +129,13 @@ def test_an_unreadable_source_does_not_bring_the_token_back(running: Process, se
     assert_nothing_of_alice(cluster)
 
 
+def test_an_unreadable_grant_gives_the_new_owner_nothing(running: Process) -> None:
+    running.meddle(TokenObject.GRANT, data={})
+    cluster = take_over(running, "old seed")
+    assert_nothing_of_alice(cluster)
+    assert cluster.status() == "Invalid"
+
+
 def test_a_namespace_that_goes_during_an_adoption_gets_no_grant(process: Process) -> None:
     process.cluster.namespace_uids[REF.namespace] = ""
     process.reconcile()

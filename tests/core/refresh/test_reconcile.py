@@ -209,6 +209,28 @@ def test_who_stood_still_after_its_intent_announces_again(process: Process) -> N
 EFFECTS_OF_A_REFRESH = 40
 
 
+def test_a_second_attempt_in_flight_is_not_taken_over_early(running: Process) -> None:
+    """The age of an intent counts from this attempt, not from the first one long ago."""
+    cluster = running.cluster
+    cluster.server.script.append(LOST_BEFORE)
+    running.run_for(LIFE - lead_time(LIFE))
+    cluster.now = running.state.next_reconcile or 0.0
+    cluster.before = once(is_send, Process(cluster, holder="pod-2").reconcile)
+    running.reconcile()
+    assert cluster.server.tokens() == ["alice-0", "alice-1", "alice-1"]
+    assert cluster.live() == "alice-2"
+
+
+def test_who_may_not_send_sends_nothing_and_does_not_spin(process: Process) -> None:
+    process.cluster.may_send = False
+    assert process.reconcile().next_reconcile == START + 1
+    process.run_for(60)
+    assert process.cluster.server.presented == []
+    process.cluster.may_send = True
+    process.run_for(2)
+    assert process.cluster.server.tokens() == ["alice-0"]
+
+
 class TestCrashes:
     @pytest.mark.parametrize("start", ["container", "pod", "lists", "lists after a re-apply"])
     @pytest.mark.parametrize("first", [True, False], ids=["adoption", "refresh"])

@@ -46,6 +46,17 @@ class TestForeignIntent:
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
         assert cluster.live() == cluster.mirrored() == "alice-2"
 
+    def test_a_window_is_counted_by_this_processs_clock(self, cluster: VirtualCluster) -> None:
+        """The first send is 100 s ago, though the peer's clock calls that the future."""
+        window = replace(ISSUER, reuse=90.0, token_endpoint="https://auth.example/token")
+        cluster.offsets["pod-1"] = 3600.0
+        Process(cluster, issuer=window).die_after(is_send)
+        cluster.now += 100
+        peer = Process(cluster, holder="pod-2", issuer=window)
+        peer.reconcile()
+        peer.run_for(5)
+        assert len(cluster.server.presented) == 1
+
 
 class TestSpool:
     def test_an_unreadable_entry_is_waited_for_and_then_uncertain(self, process: Process) -> None:

@@ -23,7 +23,7 @@ from tests.kubectl.doctor.healthy import (
 from tests.kubectl.golden_files import assert_golden
 from tests.kubectl.printed import EXPIRING, NEEDS_REAUTH, NOW, Capture, secret
 from tests.kubectl.stand_in import StandIn
-from tests.refresher.bench import until
+from tests.waiting import until
 
 
 @dataclass

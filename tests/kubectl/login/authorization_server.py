@@ -12,7 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from csidriver.kubectl.terminal import Terminal
 from tests.adapters.oauth.peer import WELL_KNOWN, Peer, http
-from tests.refresher.bench import until
+from tests.waiting import until
 
 TOKENS = {"access_token": "at-1", "refresh_token": "rt-1", "token_type": "Bearer", "expires_in": 60}
 DEVICE = {"device_code": "dc-1", "user_code": "ABCD-EFGH", "interval": 1, "expires_in": 600}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.refresher.bench import until
+from tests.waiting import until
 
 # A browser's program: tells its address, then ends, as those of a desktop do.
 _BROWSER = """#!{python} -IS

@@ -4,7 +4,7 @@ import pytest
 
 from csidriver.kubectl.login.browser import has_browser, open_browser
 from tests.kubectl.login.authorization_server import FakeBrowser
-from tests.refresher.bench import until
+from tests.waiting import until
 
 
 def test_a_screen_has_a_browser() -> None:

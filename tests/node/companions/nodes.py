@@ -14,6 +14,7 @@ from csidriver.node.companions.broker_address import BrokerAddress
 from csidriver.node.companions.broker_client import BrokerClient, ClientPauses
 from csidriver.node.companions.updates_received import State
 from tests.broker.running import HOST, PATIENCE, RunningBroker
+from tests.waiting import until
 
 SOON = (0.01, 0.02)
 QUICK = ClientPauses(rejoin=SOON, alone=SOON, denied=SOON, undecided=SOON, poll=0.01)
@@ -77,7 +78,7 @@ class ClientNode:
 
     def add(self, broker: RunningBroker) -> None:
         """Let the node find a broker, and trust its authority, too."""
-        broker.until(lambda: broker.server.port)
+        until(lambda: broker.server.port)
         with self.authorities.open("a", encoding="ascii") as file:
             file.write(broker.certificates.authority)
         self.address.targets.add(target(broker))

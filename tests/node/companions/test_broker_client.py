@@ -12,7 +12,7 @@ from tests.broker.conftest import DB, WEB
 from tests.broker.fakes import HELLO, FakeCluster, companion
 from tests.broker.running import RunningBroker
 from tests.node.companions.nodes import ClientNode, States, target
-from tests.node.plugin import eventually
+from tests.waiting import until
 
 
 def connected(brokers: list[RunningBroker]) -> list[float | None]:
@@ -28,7 +28,7 @@ def test_the_loss_of_one_broker_costs_nothing(
     node: ClientNode, brokers: list[RunningBroker], cluster: FakeCluster
 ) -> None:
     _, states = node.follow(WEB, "hello-token")
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
+    until(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
     brokers[0].stop.set()
     brokers[0]._thread.join()
     cluster.write(companion(2))
@@ -85,7 +85,7 @@ def test_what_expires_soonest_is_asked_first(tmp_path: Path, cluster: FakeCluste
     with RunningBroker(cluster) as broker:
         node.add(broker)
         with node:
-            eventually(lambda: len(order) >= 3)
+            until(lambda: len(order) >= 3)
     assert order[:3] == ["p2", "p3", "p1"]
 
 
@@ -114,7 +114,7 @@ def test_another_pods_refusal_takes_no_token_away(
     cluster.write(companion(3))
     states.generation(3)
     end()
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
+    until(lambda: [b.metric("subscriptions") for b in brokers] == [0, 0])
 
 
 def test_a_broker_that_does_not_answer_is_not_waited_for_long(
@@ -139,12 +139,12 @@ def test_a_publish_waits_for_the_answer_to_the_subscription_of_its_pod(
         finally:
             end()
 
-    eventually(lambda: connected(brokers) == [1, 1])
+    until(lambda: connected(brokers) == [1, 1])
     cluster.write(companion(2, namespace_uid="n-1"))
     catch_up(brokers)
     node.follow(WEB, "hello-token")
     assert node.client.get_namespace_uid(WEB, "hello-token") == "n-1"
-    eventually(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
+    until(lambda: [b.metric("subscriptions") for b in brokers] == [1, 1])
     assert cluster.reads.count("cached pod") == len(brokers), "nothing is asked twice"
     with pytest.raises(StoreRefused, match="other_node"):
         owner(DB, "secret-of-b")

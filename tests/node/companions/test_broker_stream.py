@@ -9,7 +9,7 @@ from tests.broker.fakes import NEEDLE, FakeCluster, companion, review
 from tests.broker.running import RunningBroker
 from tests.leak_detection import LogCollector
 from tests.node.companions.nodes import ClientNode
-from tests.node.plugin import eventually
+from tests.waiting import until
 
 
 def test_a_token_that_is_refused_is_read_anew_and_not_shown(
@@ -33,7 +33,7 @@ def test_a_token_that_is_refused_is_read_anew_and_not_shown(
 def test_a_broker_of_another_authority_gets_no_token(tmp_path: Path, cluster: FakeCluster) -> None:
     with RunningBroker(cluster) as broker, RunningBroker(cluster) as real:
         node = ClientNode(tmp_path, broker)
-        real.until(lambda: real.server.port)
+        until(lambda: real.server.port)
         node.authorities.write_text(real.certificates.authority, encoding="ascii")
         _, states = node.follow(WEB, "hello-token")
         with node:
@@ -53,10 +53,10 @@ def test_a_newer_token_is_sent_on_the_stream(tmp_path: Path, cluster: FakeCluste
             node.token.unlink()
             cluster.reviews["newer"] = review("node-a")
             node.token.write_text("newer", encoding="ascii")
-            eventually(lambda: "newer" in cluster.reviewed)
+            until(lambda: "newer" in cluster.reviewed)
             del cluster.reviews["of-a"]
             cluster.reviewed.clear()
-            eventually(lambda: len(cluster.reviewed) > 2)
+            until(lambda: len(cluster.reviewed) > 2)
             cluster.write(companion(2))
             states.generation(2)
             assert set(cluster.reviewed) == {"newer"}

@@ -13,7 +13,8 @@ from csidriver.core.names import POD_UID
 from tests.broker.fakes import FakeCluster
 from tests.broker.running import RunningBroker
 from tests.node.companions.nodes import ClientNode
-from tests.node.plugin import Node, companion, eventually, token
+from tests.node.plugin import Node, companion, token
+from tests.waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -58,6 +59,6 @@ def test_a_later_namespace_gets_no_token_of_an_earlier_one_in_memory(
     assert "another namespace" in text
     broker.cluster.write(fresh("at-2", 2, "n-9"))
 
-    eventually(lambda: plugin.publish_async(request).exception(timeout=5) is None)
+    until(lambda: plugin.publish_async(request).exception(timeout=5) is None)
     assert (folder / "token").read_text(encoding="ascii") == "at-2"
     assert plugin.content() == "at-1"

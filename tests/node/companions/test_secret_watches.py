@@ -12,7 +12,8 @@ from csidriver.core.names import SourceRef
 from csidriver.errors import InvalidSecret, StoreUnavailable
 from csidriver.node.companions.secret_watches import SecretWatches
 from tests.node.companions.nodes import States
-from tests.node.plugin import POD, SOURCE, TOKENS, companion, eventually, follow_threads, token
+from tests.node.plugin import POD, SOURCE, TOKENS, companion, follow_threads, token
+from tests.waiting import until
 
 
 def write(root: Path, new: Companion) -> None:
@@ -28,7 +29,7 @@ def followed(root: Path) -> Iterator[States]:
     end = watches.follow(SOURCE, POD, states.receive)
     yield states
     end()
-    eventually(lambda: not follow_threads(), "the end of the watch")
+    until(lambda: not follow_threads(), "the end of the watch")
 
 
 def test_a_store_in_trouble_is_an_error_and_asked_again(tmp_path: Path) -> None:

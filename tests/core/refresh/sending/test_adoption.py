@@ -19,11 +19,6 @@ from tests.core.refresh.virtual_server import LOST_AFTER, START
 OTHER = Issuer("other", issuer="https://other.example")
 
 
-@pytest.fixture
-def cluster() -> VirtualCluster:
-    return VirtualCluster()
-
-
 def adopted(cluster: VirtualCluster) -> Process:
     put_client(cluster)
     running = process(cluster)

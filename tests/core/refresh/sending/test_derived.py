@@ -97,11 +97,6 @@ def version(login: Any) -> object:
 
 
 @pytest.fixture
-def cluster() -> VirtualCluster:
-    return VirtualCluster()
-
-
-@pytest.fixture
 def pair(cluster: VirtualCluster) -> Pair:
     pair = Pair(cluster)
     pair.put_login("alice")
