@@ -9,11 +9,13 @@ from typing import Any
 TIMEOUT = 20.0
 
 
-def until(condition: Callable[[], Any], description: str = "it", timeout: float = TIMEOUT) -> Any:
-    """Wait until `condition` returns something true, and return that."""
+def until(
+    check: Callable[[], Any], description: str = "it", timeout: float = TIMEOUT, pause: float = 0.01
+) -> Any:
+    """Wait until `check` returns something true, and return that; look every `pause` seconds."""
     deadline = time.monotonic() + timeout
     never = threading.Event()
-    while not (result := condition()):
+    while not (result := check()):
         assert time.monotonic() < deadline, f"{description} did not happen within {timeout} s"
-        never.wait(0.01)
+        never.wait(pause)
     return result

@@ -38,7 +38,7 @@ def test_who_reads_little_is_sent_away_in_time() -> None:
             connected.recv(1 << 20)
             return not server.count_connections()
 
-        until(is_gone)
+        until(is_gone, pause=0.1)
 
 
 @pytest.mark.parametrize(
