@@ -74,13 +74,14 @@ def without_access_token(grant: Grant, now: float) -> Grant:
     )
 
 
-def without_uncertain_token(grant: Grant) -> Grant:
-    """Return the grant with its refresh token among the spent ones if the server may have seen it.
+def without_ended_token(grant: Grant) -> Grant:
+    """Return the grant with its refresh token among the spent ones if it may not be sent again.
 
     The document keeps it: a reply to it may still be found.
     """
-    uncertain = grant.intent is not None or grant.status is Status.LOST_ROTATION
-    if not uncertain or grant.live_hash in grant.spent:
+    had_last_attempt = grant.intent is not None and grant.next_refresh is None
+    ended = grant.status is Status.LOST_ROTATION or had_last_attempt
+    if not ended or grant.live_hash in grant.spent:
         return grant
     spent = (*grant.spent, grant.live_hash)[-MAX_SPENT:]
     trimmed = len(grant.spent) + 1 - len(spent)

@@ -120,7 +120,9 @@ class GrantChecks:
             return
         if self._checked.get(ref) != token:
             self._checked[ref] = token
-            since, at = self.loop.now - GRACE, record.expires_at + _EPSILON
+            # What hinders its publication makes it expire there, too.
+            issued_at = record.expires_at - self.network.parameters.life
+            since, at = min(self.loop.now, issued_at) - GRACE, record.expires_at + _EPSILON
             self.loop.call_at(at, lambda: self._check_expired(ref, token, since))
 
     def _check_expired(self, ref: SourceRef, token: str, since: float) -> None:

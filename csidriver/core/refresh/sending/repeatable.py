@@ -28,7 +28,7 @@ from csidriver.core.refresh.ownership import (
     check_request,
     find_new_owner,
     without_access_token,
-    without_uncertain_token,
+    without_ended_token,
 )
 from csidriver.core.refresh.sending import derived
 from csidriver.core.refresh.sending.params import REPEATABLE
@@ -161,9 +161,9 @@ def _adopt(
     document = (kept or source).document.drop(*_OF_ACCESS_TOKEN)
     begun = grant_of(replace(source, document=document), issuer, now, state.grant)
     if kept is not None:
-        kept = without_uncertain_token(kept)
+        kept = without_ended_token(kept)
         seeds, spent, inherited = kept.seeds, kept.spent, kept.inherited
-        begun = replace(begun, seeds=seeds, spent=spent, inherited=inherited)
+        begun = replace(begun, seeds=seeds, spent=spent, inherited=inherited, intent=kept.intent)
     return (yield from adopt.store_adopted(state, begun, context))
 
 
@@ -196,12 +196,15 @@ def request_if_due(
     subject = login.document.access_token if login else None
     form = token_form(issuer, grant.grant_type, subject, grant.params)
     outcome = yield from RequestRepeatable(issuer, client, form, timeout, state.ref)
+    # The intent of a kept refresh token says nothing of this request.
+    kept, grant = grant.intent, replace(grant, intent=None)
     grant = replace(grant, login_generation=login.generation if login else 0)
     if isinstance(outcome, Success):
         # The lifetime counts from before the request.
         after = _after_reply(grant, login, form, outcome.reply, now, issuer)
     else:
         after = _after_failure(grant, login, outcome, (yield from Now()), issuer)
+    after = replace(after, intent=kept)
     return derived.blame_ended((yield from commit(state, grant, after)), login)
 
 

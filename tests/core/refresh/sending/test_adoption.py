@@ -9,12 +9,13 @@ from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.adopt import RESEED_INTERVAL
 from csidriver.core.refresh.reconcile import recover_spooled
+from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.refresh.state import RefreshContext
 from tests.core.refresh.grants import jwt, token_document
 from tests.core.refresh.hooks import once
 from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put_client, served
 from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
-from tests.core.refresh.virtual_server import LOST_AFTER, START
+from tests.core.refresh.virtual_server import LOST_AFTER, LOST_BEFORE, START
 
 OTHER = Issuer("other", issuer="https://other.example")
 
@@ -120,6 +121,20 @@ class TestRefreshTokens:
         assert served(cluster) == "at-alice-2"
         grant = cluster.grant()
         assert (grant.grant_type.value, grant.params, grant.login) == ("refresh_token", (), "")
+
+    def test_the_attempts_of_an_uncertain_one_are_counted_on(self, cluster: VirtualCluster) -> None:
+        running = self.logged_in(cluster)
+        cluster.server.script += [LOST_BEFORE] * 3
+        running.run_for(LIFE - lead_time(LIFE))
+        assert cluster.status() == "Uncertain"
+        for own in ("IssuerUnavailable", "Ready", "Ready"):
+            cluster.now += RESEED_INTERVAL
+            self.switch(running, "client_credentials")
+            assert cluster.status() == own
+            cluster.now += RESEED_INTERVAL
+            self.switch(running)
+        assert cluster.server.tokens().count("alice-1") == 2
+        assert cluster.status() == "LostRotation"
 
     @pytest.mark.parametrize("replies", [False, True], ids=["no reply", "a late reply"])
     def test_one_that_may_be_spent_is_not_tried_again(
