@@ -58,7 +58,7 @@ class LateReplies:
             if self._idle:
                 self._idle -= 1
             else:
-                threading.Thread(target=self._work, name="token request", daemon=True).start()
+                threading.Thread(target=self._work, name="request", daemon=True).start()
             self._open[issuer] += 1
             self._calls.put((issuer, call, future))
         try:

@@ -109,7 +109,7 @@ class KillableRefresher:
     def launch(self, at: int = -1, *, watched: bool = True) -> None:
         """Start a process. If `watched` its steps are recorded; it dies before step `at`."""
         assert not self._pid
-        # Threads are called `refresh-` and `request to`.
+        # Threads are called `refresh-` and `request`.
         port = int(self._setup.bench.issuer.url.rpartition(":")[2])
         plan = RefresherKillPlan(str(self.spool), str(self._steps), "re", at, port)
         arguments = ["refresher", "--store", "kubernetes", "--listen", "127.0.0.1:0", *FLAGS]

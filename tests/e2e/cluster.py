@@ -4,20 +4,19 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
+from tests import waiting
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.kubectl import Kubectl
 from tests.e2e.node import Node
 from tools.programs import program
 
-Found = TypeVar("Found")
 Manifest = dict[str, Any]
 
 
@@ -93,12 +92,8 @@ class Cluster:
         return done.stdout
 
 
-def until(description: str, check: Callable[[], Found | None], seconds: float = 60) -> Found:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {description}"
-        time.sleep(0.3)
-    return found
+def until(description: str, check: Callable[[], Any], seconds: float = 60) -> Any:
+    return waiting.until(check, description, seconds, pause=0.3)
 
 
 CLUSTER = pytest.StashKey[Cluster]()

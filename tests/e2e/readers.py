@@ -42,12 +42,8 @@ class Reader:
 def wait_for_next_token(readers: Sequence[Reader], seconds: float = 60) -> None:
     """Wait until each has read a token that it has not read before now."""
     begin = time.time()
-    for reader in readers:
-        until(
-            f"{reader.name} has a new token",
-            lambda reader=reader: reader.last_change() > begin,  # type: ignore[misc]
-            seconds,
-        )
+    names = ", ".join(reader.name for reader in readers)
+    until(f"new tokens of {names}", lambda: min(r.last_change() for r in readers) > begin, seconds)
 
 
 def is_clean(tally: dict[str, Any]) -> bool:

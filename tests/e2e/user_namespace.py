@@ -88,7 +88,8 @@ class UserNamespace:
             found = self.file(pod, path)
             return found if found.content == text.format(self.access_token(secret)) else None
 
-        return until(f"{path} of {pod} has the token of {secret}", file_with_token)
+        found: TokenFile = until(f"{path} of {pod} has the token of {secret}", file_with_token)
+        return found
 
     def mount_failures(self, pod: str) -> list[str]:
         fields = f"--field-selector=involvedObject.name={pod},reason=FailedMount"
