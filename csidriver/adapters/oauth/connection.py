@@ -109,16 +109,16 @@ class _Watchdog:
         self._changed = threading.Condition()
         self._watched: set[AbortableConnection] = set()
         self._wakes_at = math.inf
-        self._thread: threading.Thread | None = None
+        self._runs = False
 
     def watch(self, connection: AbortableConnection) -> None:
         with self._changed:
+            if not self._runs:
+                threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+                self._runs = True
             self._watched.add(connection)
             if connection.deadline < self._wakes_at:
                 self._changed.notify()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
-                self._thread.start()
 
     def forget(self, connection: AbortableConnection) -> None:
         """Never abort a connection from now on."""
