@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# Seconds; only a defect waits for it.
-TIMEOUT = 20.0
+TIMEOUT = 20.0  # seconds; only a defect waits for it
 
 
 def until(

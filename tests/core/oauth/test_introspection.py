@@ -13,10 +13,9 @@ from csidriver.core.sensitive import Sensitive
         (200, "<html>", Introspection.SILENT),
         (400, '{"error":"invalid_request"}', Introspection.REFUSED),
         (401, '{"active":false}', Introspection.UNCLEAR),
-        (429, '{"active":false}', Introspection.SILENT),
         (500, '{"active":true}', Introspection.SILENT),
     ],
-    ids=range(8),
+    ids=range(7),
 )
 def test_only_a_plain_answer_says_whether_a_token_is_active(
     status: int, body: str, expected: Introspection
