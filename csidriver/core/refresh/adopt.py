@@ -210,7 +210,8 @@ def store_adopted(state: TokenState, grant: Grant, context: RefreshContext) -> E
     # Register this grant before the slow writes: a copy adopted meanwhile is younger and must find
     # this one before it sends.
     yield from effects.FindDuplicates(state.ref, grant.adopted_at, grant.token_hashes)
-    reseeded = state.grant_secret is not None
+    same_token = state.grant is not None and state.grant.live_hash == grant.live_hash
+    reseeded = state.grant_secret is not None and not same_token
     state = yield from create_or_store(state, grant, context)
     if reseeded:
         # A reply to the replaced token is useless.

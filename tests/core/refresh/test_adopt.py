@@ -41,6 +41,13 @@ class TestUsers:
         assert cluster.warning() == ""
         assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
+    def test_a_seed_is_known_as_spent_for_ever(self, running: Process) -> None:
+        running.run_for(30 * LIFE)
+        running.edit(document("alice-0"))
+        running.run_for(60)
+        assert running.cluster.server.tokens().count("alice-0") == 1
+        assert running.cluster.status() == "Ready"
+
     def test_a_reseed_replaces_the_running_grant(self, running: Process) -> None:
         cluster = running.cluster
         before = cluster.grant().generation

@@ -6,12 +6,12 @@ import pytest
 
 from csidriver.core.oauth.token_response import Success
 from csidriver.core.refresh import effects
-from csidriver.core.refresh.effects import SpoolEntry, SpoolRead, SpoolWrite
+from csidriver.core.refresh.effects import PatchSecret, SpoolEntry, SpoolRead, SpoolWrite
 from csidriver.core.status import Status
 from csidriver.errors import SpoolFailed, StoreRefused
 from tests.core.refresh.hooks import is_send, is_spooled_reply, once
 from tests.core.refresh.virtual_cluster import GRANT, ISSUER, LIFE, REF, Process, VirtualCluster
-from tests.core.refresh.virtual_server import LOST_BEFORE, START, answer
+from tests.core.refresh.virtual_server import LOST_AFTER, LOST_BEFORE, START, answer
 
 
 class TestForeignIntent:
@@ -73,6 +73,14 @@ class TestSpool:
         survivor.run_for(LIFE / 2)
         assert cluster.live() == "alice-1"
         assert cluster.server.tokens() == ["alice-0", "alice-0"]
+
+    def test_a_lost_answer_that_nobody_stored_is_uncertain(self, running: Process) -> None:
+        cluster = running.cluster
+        cluster.server.script.append(LOST_AFTER)
+        presented = cluster.server.presented
+        running.die_before(lambda e: isinstance(e, PatchSecret) and len(presented) == 2)
+        running.restarted_for(1)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
 
     def test_an_entry_of_another_attempt_is_not_believed(self, process: Process) -> None:
         cluster = process.cluster

@@ -1,7 +1,7 @@
 """Tokens of grants without a refresh token, from the source to the store (docs/protocol.md 10).
 
-Their request consumes nothing: a crash before its outcome is stored costs one more request. So
-there is no intent, no spool, and nothing to recover.
+Their request consumes nothing: a crash before its outcome is stored costs one more request. So it
+has no intent and no spool.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.ownership import (
     RECHECK_SECONDS,
+    awaits_outcome,
     bound_issuer,
     check_request,
     find_new_owner,
@@ -59,6 +60,9 @@ def sync_repeatable(
     state = adopt.drop_if_superseded(state)
     # A later namespace gets nothing of the earlier grant.
     grant = None if new_owner else state.grant
+    if grant is not None and awaits_outcome(grant, context):
+        state = yield from force_reread((yield from recreate_grant(state, context)))
+        return state, StatusOverride(grant.status, messages.CHANGE_WAITS_MESSAGE)
     try:
         return (yield from _sync(state, grant, context))
     except (NoIssuer, InvalidSecret, LimitReached) as error:
@@ -163,7 +167,7 @@ def _adopt(
     if kept is not None:
         kept = without_ended_token(kept)
         seeds, spent, inherited = kept.seeds, kept.spent, kept.inherited
-        begun = replace(begun, seeds=seeds, spent=spent, inherited=inherited, intent=kept.intent)
+        begun = replace(begun, seeds=seeds, spent=spent, inherited=inherited)
     return (yield from adopt.store_adopted(state, begun, context))
 
 
@@ -196,15 +200,12 @@ def request_if_due(
     subject = login.document.access_token if login else None
     form = token_form(issuer, grant.grant_type, subject, grant.params)
     outcome = yield from RequestRepeatable(issuer, client, form, timeout, state.ref)
-    # The intent of a kept refresh token says nothing of this request.
-    kept, grant = grant.intent, replace(grant, intent=None)
     grant = replace(grant, login_generation=login.generation if login else 0)
     if isinstance(outcome, Success):
         # The lifetime counts from before the request.
         after = _after_reply(grant, login, form, outcome.reply, now, issuer)
     else:
         after = _after_failure(grant, login, outcome, (yield from Now()), issuer)
-    after = replace(after, intent=kept)
     return derived.blame_ended((yield from commit(state, grant, after)), login)
 
 

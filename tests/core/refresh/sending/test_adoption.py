@@ -122,19 +122,24 @@ class TestRefreshTokens:
         grant = cluster.grant()
         assert (grant.grant_type.value, grant.params, grant.login) == ("refresh_token", (), "")
 
-    def test_the_attempts_of_an_uncertain_one_are_counted_on(self, cluster: VirtualCluster) -> None:
+    @pytest.mark.parametrize(("losses", "end"), [(1, "Ready"), (2, "LostRotation")])
+    def test_the_change_waits_for_the_outcome_of_the_last_request(
+        self, cluster: VirtualCluster, losses: int, end: str
+    ) -> None:
         running = self.logged_in(cluster)
-        cluster.server.script += [LOST_BEFORE] * 3
+        cluster.server.script += [LOST_BEFORE] * losses
         running.run_for(LIFE - lead_time(LIFE))
+        for grant_type in ("client_credentials", "refresh_token", "client_credentials"):
+            self.switch(running, grant_type)
         assert cluster.status() == "Uncertain"
-        for own in ("IssuerUnavailable", "Ready", "Ready"):
-            cluster.now += RESEED_INTERVAL
-            self.switch(running, "client_credentials")
-            assert cluster.status() == own
-            cluster.now += RESEED_INTERVAL
-            self.switch(running)
+        assert cluster.server.tokens() == ["alice-0", "alice-1"]
+        assert forms(cluster) == []
+        running.run_for(lead_time(LIFE))
+        assert served(cluster) == "issued-1"
+        assert cluster.server.tokens() == ["alice-0", "alice-1", "alice-1"]
+        self.switch(running)
+        assert cluster.status() == end
         assert cluster.server.tokens().count("alice-1") == 2
-        assert cluster.status() == "LostRotation"
 
     @pytest.mark.parametrize("replies", [False, True], ids=["no reply", "a late reply"])
     def test_one_that_may_be_spent_is_not_tried_again(
@@ -150,8 +155,14 @@ class TestRefreshTokens:
             reply = token_document(refresh_token="alice-2", access_token="late", expires_in=LIFE)
             entry = effects.SpoolEntry("n", cluster.now, reply, cluster.grant().live_hash)
             cluster.spool[REF] = entry
+        cluster.annotate(annotations.SCOPE, "another")
+        running.run_for(60)
+        edited(running)
+        assert forms(cluster)[-1][1:] == [("scope", "another")]
         cluster.now += 60
-        self.switch(running)
+        keys = {key: value.reveal() for key, value in cluster.source().data.items()}
+        cluster.put(keys, scope=None, grant_type=None)
+        edited(running)
         assert cluster.server.tokens() == sent
         assert cluster.status() == ("Ready" if replies else "LostRotation")
         assert served(cluster) == ("late" if replies else "")
