@@ -159,13 +159,14 @@ class Bench(contextlib.ExitStack):
     def ports(
         self, may_send: Callable[[], bool], spool: Path, store: KubernetesStore | None = None
     ) -> Ports:
-        self.registry = CollectorRegistry()
+        # Threads of the kill test ask for ports of their own.
+        self.registry = registry = CollectorRegistry()
         return Ports(
             store=store or self.backend,
             spool=Spool(spool),
             token_client=TokenEndpoints(),
             clock=self.clock,
-            metrics=RefresherMetrics(self.registry),
+            metrics=RefresherMetrics(registry),
             may_send=may_send,
         )
 
