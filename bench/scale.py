@@ -97,8 +97,7 @@ def _log_in(api: Api, server: Child, token: Adopted, login: str) -> float:
     """Return the seconds from the start of `kubectl apply` until the login is refreshed."""
     began, known = time.time(), len(server.ask(0))
     text = json.dumps(manifest(token.ref.name, login))
-    namespace = f"--namespace={token.ref.namespace}"
-    api.plane.kubectl("apply", "--filename=-", namespace, stdin=text)
+    api.plane.kubectl("apply", "--filename=-", f"--namespace={token.ref.namespace}", stdin=text)
     while time.time() < began + 30.0:
         for at, rt, outcome in server.ask(known):
             if (rt, outcome) == (Sensitive(login).hash(), "rotated"):
@@ -120,8 +119,10 @@ class Filler:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        for number in range(20):
-            api.send("POST", "/api/v1/namespaces", {"metadata": {"name": team(number)}})
+        self._uids = dict[str, str]()
+        for name in map(team, range(20)):
+            created = api.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+            self._uids[name] = json.loads(created)["metadata"]["uid"]
 
     def create_others(self, count: int) -> None:
         data = {"password": Sensitive("s" * 2000)}
@@ -149,7 +150,8 @@ class Filler:
 
         def write(number: int) -> Adopted:
             source = sources[number]
-            grant = _grant(source, lives[number], issuer, dues[number] - period_of(source))
+            uid, sent_at = self._uids[source.namespace], dues[number] - period_of(source)
+            grant = replace(_grant(source, lives[number], issuer, sent_at), namespace_uid=uid)
             status = source_annotations.status_annotations(grant, None, mirror_refused=False)
             patch = SecretPatch(status, {annotations.KEY_OAUTH: grant.document.to_json()})
             body, path = patch.to_merge_patch(source.resource_version), _path(source)
@@ -157,7 +159,7 @@ class Filler:
             self._create(grant_secret.to_secret(grant, names.DRIVER_NAMESPACE), _REFRESHER)
             token, due = grant.access_token(grant.issued_at), grant.next_refresh or 0.0
             state = grant.source_uid, grant.generation, grant.status, grant.message, due, token
-            self._create(servers.to_secret(Companion(grant.ref, *state)), _REFRESHER)
+            self._create(servers.to_secret(Companion(grant.ref, *state, uid)), _REFRESHER)
             return Adopted(grant.ref, grant.live_hash, due)
 
         return servers.for_all(range(len(sources)), write)
@@ -182,7 +184,6 @@ def _grant(source: Secret, live: str, issuer: Issuer, sent_at: float) -> Grant:
     spent = tuple(Sensitive(each).hash() for each in random_tokens(MAX_SPENT - 1))
     before = replace(adopted, generation=_GENERATION - 1, spent=spent)
     before = replace(before, source_version=source.resource_version)
-    # Like the responses of the strict server.
     session, expires = secrets.token_hex(16), int(sent_at + LIFETIME)
     claims = {"iss": issuer.issuer, "sid": session, "iat": int(sent_at), "exp": expires}
     fields = {
