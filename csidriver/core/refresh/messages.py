@@ -43,9 +43,6 @@ EARLIER_NAMESPACE_MESSAGE = (
 EMPTY_GRANT_MESSAGE = (
     "Secret {grant} has no usable refresh token; restore it from a backup, or log in again"
 )
-CHANGE_WAITS_MESSAGE = (
-    "the grant type changes once the last request with the refresh token has an outcome"
-)
 SCOPE_REFUSED_MESSAGE = (
     "the access token is fresh; the issuer's scope is refused, so the token has that of the login"
 )

@@ -4,7 +4,6 @@ Of two Secrets with one login only the one adopted first is refreshed. A grant i
 namespace with one uid: who gets a namespace of the same name later gets nothing of it.
 """
 
-import contextlib
 from dataclasses import replace
 
 from csidriver.core.annotations import KEY_CLIENT_KEY, KEY_CLIENT_SECRET
@@ -75,23 +74,12 @@ def without_access_token(grant: Grant, now: float) -> Grant:
     )
 
 
-def awaits_outcome(grant: Grant, context: RefreshContext) -> bool:
-    """Return True if a request with the refresh token is open or uncertain, and will be settled."""
-    if grant.grant_type.is_repeatable or grant.intent is None or grant.next_refresh is None:
-        return False
-    with contextlib.suppress(NoIssuer, InvalidSecret):
-        bound_issuer(grant, context)
-        return True
-    return False
-
-
 def without_ended_token(grant: Grant) -> Grant:
-    """Return the grant with its refresh token among the spent ones if it may not be sent again.
+    """Return the grant with its refresh token among the spent ones if a rotation of it was lost.
 
     The document keeps it: a reply to it may still be found.
     """
-    ended = grant.intent is not None or grant.status is Status.LOST_ROTATION
-    if not ended or grant.status is Status.DUPLICATE_GRANT or grant.live_hash in grant.spent:
+    if grant.status is not Status.LOST_ROTATION or grant.live_hash in grant.spent:
         return grant
     spent = (*grant.spent, grant.live_hash)[-MAX_SPENT:]
     trimmed = len(grant.spent) + 1 - len(spent)

@@ -19,7 +19,7 @@ from csidriver.core.refresh.effects import GetSecret, Monotonic, Now, ReserveGra
 from csidriver.core.refresh.grant import Grant, sendable_refresh_token
 from csidriver.core.refresh.grant_secret import from_secret
 from csidriver.core.refresh.outcomes import status_due_at, with_status_due
-from csidriver.core.refresh.ownership import awaits_outcome, bound_issuer, find_new_owner
+from csidriver.core.refresh.ownership import bound_issuer, find_new_owner
 from csidriver.core.refresh.sending.repeatable import (
     is_repeatable,
     request_if_due,
@@ -90,11 +90,7 @@ def _reconcile_present(state: TokenState, context: RefreshContext) -> Effects[To
         except (NoIssuer, InvalidSecret) as error:
             override = StatusOverride.of_error(error, blocks=True)
         else:
-            waits = is_repeatable(state) and awaits_outcome(state.grant, context)
-            state = yield from _send_and_store(state, override, issuer, context)
-            if waits and state.grant and not awaits_outcome(state.grant, context):
-                return (yield from _restart(state))
-            return state
+            return (yield from _send_and_store(state, override, issuer, context))
     return (yield from store_companion_and_mirror(state, context, override))
 
 

@@ -24,7 +24,6 @@ from csidriver.core.refresh.new_tokens import after_success
 from csidriver.core.refresh.outcomes import after_failure
 from csidriver.core.refresh.ownership import (
     RECHECK_SECONDS,
-    awaits_outcome,
     bound_issuer,
     check_request,
     find_new_owner,
@@ -60,9 +59,6 @@ def sync_repeatable(
     state = adopt.drop_if_superseded(state)
     # A later namespace gets nothing of the earlier grant.
     grant = None if new_owner else state.grant
-    if grant is not None and awaits_outcome(grant, context):
-        state = yield from force_reread((yield from recreate_grant(state, context)))
-        return state, StatusOverride(grant.status, messages.CHANGE_WAITS_MESSAGE)
     try:
         return (yield from _sync(state, grant, context))
     except (NoIssuer, InvalidSecret, LimitReached) as error:
@@ -168,6 +164,7 @@ def _adopt(
         kept = without_ended_token(kept)
         seeds, spent, inherited = kept.seeds, kept.spent, kept.inherited
         begun = replace(begun, seeds=seeds, spent=spent, inherited=inherited)
+        begun = replace(begun, duplicate_of=kept.duplicate_of)
     return (yield from adopt.store_adopted(state, begun, context))
 
 

@@ -5,17 +5,24 @@ from dataclasses import replace
 import pytest
 
 from csidriver.core import annotations
+from csidriver.core.names import SourceRef
 from csidriver.core.oauth.issuers import Issuer, Issuers
 from csidriver.core.refresh import effects
 from csidriver.core.refresh.adopt import RESEED_INTERVAL
 from csidriver.core.refresh.reconcile import recover_spooled
-from csidriver.core.refresh.schedule import lead_time
 from csidriver.core.refresh.state import RefreshContext
 from tests.core.refresh.grants import jwt, token_document
 from tests.core.refresh.hooks import once
 from tests.core.refresh.sending.sources import CLIENT, OPEN, forms, process, put_client, served
-from tests.core.refresh.virtual_cluster import LIFE, REF, Process, VirtualCluster, document
-from tests.core.refresh.virtual_server import LOST_AFTER, LOST_BEFORE, START
+from tests.core.refresh.virtual_cluster import (
+    LIFE,
+    REF,
+    Process,
+    VirtualCluster,
+    document,
+    run_together,
+)
+from tests.core.refresh.virtual_server import LOST_AFTER, START
 
 OTHER = Issuer("other", issuer="https://other.example")
 
@@ -122,24 +129,22 @@ class TestRefreshTokens:
         grant = cluster.grant()
         assert (grant.grant_type.value, grant.params, grant.login) == ("refresh_token", (), "")
 
-    @pytest.mark.parametrize(("losses", "end"), [(1, "Ready"), (2, "LostRotation")])
-    def test_the_change_waits_for_the_outcome_of_the_last_request(
-        self, cluster: VirtualCluster, losses: int, end: str
+    def test_a_duplicate_stays_one_however_often_the_older_grant_rotates(
+        self, cluster: VirtualCluster
     ) -> None:
-        running = self.logged_in(cluster)
-        cluster.server.script += [LOST_BEFORE] * losses
-        running.run_for(LIFE - lead_time(LIFE))
-        for grant_type in ("client_credentials", "refresh_token", "client_credentials"):
-            self.switch(running, grant_type)
-        assert cluster.status() == "Uncertain"
-        assert cluster.server.tokens() == ["alice-0", "alice-1"]
-        assert forms(cluster) == []
-        running.run_for(lead_time(LIFE))
-        assert served(cluster) == "issued-1"
-        assert cluster.server.tokens() == ["alice-0", "alice-1", "alice-1"]
-        self.switch(running)
-        assert cluster.status() == end
-        assert cluster.server.tokens().count("alice-1") == 2
+        older, ref = self.logged_in(cluster), SourceRef("physics", "copy")
+        keys = {key: value.reveal() for key, value in cluster.source().data.items()}
+        cluster.put(keys, ref, issuer=OPEN.name)
+        copy = process(cluster, OPEN, ref)
+        copy.reconcile()
+        copy.run_for(RESEED_INTERVAL)
+        assert cluster.status(ref) == "DuplicateGrant"
+        for grant_type in ("client_credentials", None):
+            cluster.put(keys, ref, grant_type=grant_type)
+            edited(copy)
+            run_together(25 * LIFE, older, copy)
+        assert cluster.presented_twice() == []
+        assert cluster.status() == "Ready"
 
     @pytest.mark.parametrize("replies", [False, True], ids=["no reply", "a late reply"])
     def test_one_that_may_be_spent_is_not_tried_again(
