@@ -88,7 +88,6 @@ class IssuerEndpoints:
         grant_type = parameter(form, "grant_type")
         if grant_type in GRANT_TYPES:
             return json_reply(self._grants.redeem(client, form, self._issuer))
-        self._grants.require_switched_on(grant_type, client.client_id)
         if grant_type in GRANTS:
             return self._logins.redeem(client.client_id, form)
         if grant_type != "refresh_token":

@@ -31,7 +31,7 @@ class LateReplies:
     """Sends token requests and waits for late replies. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Condition()
+        self._changed = threading.Condition()
         self._open: Counter[str] = Counter()
         self._calls: SimpleQueue[tuple[str, _Call, Future[TokenResponse]]] = SimpleQueue()
         self._idle = 0
@@ -52,7 +52,7 @@ class LateReplies:
         """
         future: Future[TokenResponse] = Future()
         sent = threading.Event()
-        with self._lock:
+        with self._changed:
             listens = self._open[issuer] < MAX_OPEN
             call = partial(send, late_timeout if listens else timeout, sent)
             if self._idle:
@@ -80,29 +80,29 @@ class LateReplies:
             except BaseException as error:  # noqa: BLE001 - raised by the waiting worker
                 future.set_exception(error)
             del call, future  # they have tokens
-            with self._lock:
+            with self._changed:
                 self._open[issuer] -= 1
-                self._lock.notify_all()
+                self._changed.notify_all()
                 if self._idle >= _MAX_IDLE:
                     return
                 self._idle += 1
 
     def keep(self, ref: SourceRef, entry: SpoolEntry) -> None:
         """Keep a late reply until the token is reconciled."""
-        with self._lock:
+        with self._changed:
             self._kept[ref] = entry
 
     def take(self, ref: SourceRef) -> SpoolEntry | None:
         """Return and forget the late reply of a token."""
-        with self._lock:
+        with self._changed:
             return self._kept.pop(ref, None)
 
     def ids(self) -> set[str]:
         """Return the ids of the tokens with a late reply."""
-        with self._lock:
+        with self._changed:
             return {ref.id for ref in self._kept}
 
     def join(self, timeout: float) -> bool:
         """Wait for all requests to end, for so many seconds; return True if they have ended."""
-        with self._lock:
-            return self._lock.wait_for(lambda: not self._open.total(), timeout)
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._open.total(), timeout)

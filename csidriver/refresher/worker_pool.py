@@ -2,15 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-
-
-def join_threads(threads: Sequence[threading.Thread], timeout: float) -> bool:
-    """Wait for all threads to end, for so many seconds; return True if they have ended."""
-    deadline = time.monotonic() + timeout
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return not any(thread.is_alive() for thread in threads)
+from collections.abc import Callable
 
 
 class WorkerPool:
@@ -35,7 +27,10 @@ class WorkerPool:
 
     def join(self, timeout: float) -> bool:
         """Wait for all workers to end, for so many seconds; return True if they have ended."""
-        return join_threads(self._threads, timeout)
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
         try:

@@ -92,12 +92,3 @@ def test_a_client_authenticates_with_an_assertion_and_refreshes(issuer: StrictIs
     assert post(f"{issuer.url}/token", form).ok
     assert post(f"{issuer.url}/token", form).json()["error"] == "invalid_client"
     assert [row.outcome for row in issuer.presentations()] == ["rotated"]
-
-
-def test_a_grant_can_be_switched_off(issuer: StrictIssuer) -> None:
-    seed = issuer.seed("app")
-    issuer.grants.switch("refresh_token", "app", on=False)
-    refused = refresh(issuer, seed)
-    assert (refused.status_code, refused.json()["error"]) == (400, "unauthorized_client")
-    issuer.grants.switch("refresh_token", "app", on=True)
-    assert refresh(issuer, seed).ok

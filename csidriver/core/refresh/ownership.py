@@ -74,7 +74,7 @@ def without_access_token(grant: Grant, now: float) -> Grant:
     )
 
 
-def without_ended_token(grant: Grant) -> Grant:
+def with_ended_token_spent(grant: Grant) -> Grant:
     """Return the grant with its refresh token among the spent ones if a rotation of it was lost.
 
     The document keeps it: a reply to it may still be found.

@@ -32,22 +32,7 @@ class TokenGrants:
         self._audiences = frozenset(audiences)
         self._now = now
         self._lock = threading.Lock()
-        self._switched_off: set[tuple[str, str]] = set()
         self._log: list[GrantRequest] = []
-
-    def switch(self, grant_type: str, client_id: str, *, on: bool) -> None:
-        """Switch a grant of a client off or on, whatever its type."""
-        with self._lock:
-            if on:
-                self._switched_off.discard((grant_type, client_id))
-            else:
-                self._switched_off.add((grant_type, client_id))
-
-    def require_switched_on(self, grant_type: str, client_id: str) -> None:
-        """Raise OAuthError for a grant that is switched off."""
-        with self._lock:
-            if (grant_type, client_id) in self._switched_off:
-                raise OAuthError("unauthorized_client", "the client may not use this grant")
 
     def requests(self) -> tuple[GrantRequest, ...]:
         with self._lock:
@@ -77,7 +62,6 @@ class TokenGrants:
         return reply
 
     def _redeem(self, client: RegisteredClient, form: Form, issuer: str) -> dict[str, object]:
-        self.require_switched_on(form["grant_type"], client.client_id)
         if client.is_public:
             raise OAuthError("unauthorized_client", "a public client may not use this grant")
         if form["grant_type"] == CLIENT_CREDENTIALS:

@@ -27,8 +27,8 @@ from csidriver.core.refresh.ownership import (
     bound_issuer,
     check_request,
     find_new_owner,
+    with_ended_token_spent,
     without_access_token,
-    without_ended_token,
 )
 from csidriver.core.refresh.sending import derived
 from csidriver.core.refresh.sending.params import REPEATABLE
@@ -161,10 +161,14 @@ def _adopt(
     document = (kept or source).document.drop(*_OF_ACCESS_TOKEN)
     begun = grant_of(replace(source, document=document), issuer, now, state.grant)
     if kept is not None:
-        kept = without_ended_token(kept)
-        seeds, spent, inherited = kept.seeds, kept.spent, kept.inherited
-        begun = replace(begun, seeds=seeds, spent=spent, inherited=inherited)
-        begun = replace(begun, duplicate_of=kept.duplicate_of)
+        kept = with_ended_token_spent(kept)
+        begun = replace(
+            begun,
+            seeds=kept.seeds,
+            spent=kept.spent,
+            inherited=kept.inherited,
+            duplicate_of=kept.duplicate_of,
+        )
     return (yield from adopt.store_adopted(state, begun, context))
 
 
